@@ -1,0 +1,96 @@
+"""One error family. Every error a user can meet has a stable code and a message with its remedy.
+
+The code is for programs (HTTP answers, quarantine reports); the message is for people and names the
+value, what was expected and what to do. `CODES` is the exhaustive list: raising a code that is not in it
+is a bug, and a test reaches every one of them.
+"""
+
+from __future__ import annotations
+
+CODES: dict[str, str] = {
+    # media
+    "media_not_found": "the file does not exist",
+    "media_unreadable": "the file exists but cannot be opened",
+    "audio_empty": "the file or stream holds no bytes, or no audio frames",
+    "audio_unknown_format": "the bytes are not a known audio container",
+    "audio_corrupt": "a known container whose audio cannot be decoded",
+    "audio_truncated": "the header promises more audio than the file holds",
+    "audio_too_short": "less audio than the model's shortest input",
+    "audio_too_long": "more decoded seconds than the stated limit",
+    "audio_silent": "every sample is (digitally) silent",
+    "audio_not_finite": "the audio contains NaN or infinite samples",
+    "audio_rate_unsupported": "the sample rate is outside 8 to 192 kHz",
+    "audio_channels_unsupported": "more than 8 channels, or none",
+    "image_empty": "the file holds no bytes",
+    "image_unknown_format": "the bytes are not a JPEG, PNG or WebP",
+    "image_corrupt": "a known format whose pixels cannot be decoded",
+    "image_too_large": "more pixels than the stated limit",
+    "video_unsupported": "the container needs the [video] extra",
+    "decoder_crashed": "the decoding worker died on this file",
+    "decoder_timeout": "the decoding worker took longer than its limit",
+    # text and labels
+    "text_empty": "the text holds no characters to read",
+    "text_too_long": "more characters than the stated limit",
+    "label_unknown": "a label that the label contract does not know",
+    "task_unknown": "a task that the model does not have",
+    # data
+    "manifest_not_found": "the manifest does not exist",
+    "manifest_invalid": "the manifest cannot be read as CSV, JSONL or Parquet",
+    "manifest_column_missing": "a column that is required is not there",
+    "manifest_row_invalid": "a row whose values cannot be understood",
+    "clip_duplicate": "two clips share one id",
+    "corpus_unknown": "no reader has this name",
+    "corpus_layout": "the folder does not have the corpus's published layout",
+    "split_leak": "a speaker stands in more than one split",
+    "split_impossible": "too few speakers for the split asked for",
+    "nothing_to_predict": "no input was given, or none could be read",
+    # bundles and settings
+    "bundle_not_found": "the folder or zip is not a bundle",
+    "bundle_invalid": "bundle.json cannot be understood",
+    "bundle_tampered": "a file's sha256 differs from the one in bundle.json",
+    "config_unknown_key": "a setting that does not exist",
+    "config_invalid": "a setting whose value is of the wrong type or out of range",
+    "experiment_unknown": "no experiment has this name",
+    "run_exists": "the run folder already holds another run",
+    "checkpoint_corrupt": "a checkpoint that cannot be read",
+    "loss_not_finite": "training met a NaN or infinite loss",
+    "parity_failed": "an exported part differs from the model it was made from",
+    "extra_missing": "the feature needs an optional dependency",
+    "option_invalid": "a command-line value that cannot be understood",
+    "output_unwritable": "the output cannot be written",
+    "internal": "a fault of affetto itself",
+}
+
+
+class AffettoError(Exception):
+    """An error with a stable `code`; `str(error)` is one line that a user can act on."""
+
+    def __init__(self, code: str, message: str) -> None:
+        if code not in CODES:
+            raise KeyError(f"error code {code!r} is not declared in affetto.errors.CODES")
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[type[AffettoError], tuple[str, str]]:
+        # The decoding worker sends errors through a pipe.
+        return type(self), (self.code, str(self))
+
+
+class MediaError(AffettoError):
+    """A file, stream, image or text that cannot be used."""
+
+
+class DataError(AffettoError):
+    """A manifest, corpus, label or split that cannot be used."""
+
+
+class BundleError(AffettoError):
+    """A bundle that cannot be opened, verified or written."""
+
+
+class ConfigError(AffettoError):
+    """A setting, option or missing extra."""
+
+
+class TrainingError(AffettoError):
+    """A run that cannot go on."""
