@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal
 
 MODALITIES: tuple[str, ...] = ("speech", "text", "vision")
@@ -17,8 +16,6 @@ MODALITIES: tuple[str, ...] = ("speech", "text", "vision")
 Label = str | tuple[str, ...] | Mapping[str, float] | float
 
 TaskKind = Literal["single-label", "multi-label", "dimension", "sequence"]
-
-_EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +50,10 @@ class Clip:
     gender: str | None = None
     language: str | None = None
     scripted: bool = False
-    labels: Mapping[str, Label] = field(default=_EMPTY)
+    labels: Mapping[str, Label] = field(default_factory=dict)
     split: str | None = None
     corpus: str | None = None
-    attributes: Mapping[str, str] = field(default=_EMPTY)
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
     def modalities(self) -> tuple[str, ...]:
         """The modalities that may serve as evidence, in the order of `MODALITIES`."""
@@ -96,8 +93,8 @@ class Batch:
     """
 
     inputs: Mapping[str, Track]
-    targets: Mapping[str, Any] = field(default=_EMPTY)
-    target_mask: Mapping[str, Any] = field(default=_EMPTY)
+    targets: Mapping[str, Any] = field(default_factory=dict)
+    target_mask: Mapping[str, Any] = field(default_factory=dict)
     ids: tuple[str, ...] = ()
 
 
@@ -118,7 +115,7 @@ class Segment:
     end: float
     emotion: str | None
     probabilities: Mapping[str, float]
-    modalities: Mapping[str, Verdict] = field(default=_EMPTY)
+    modalities: Mapping[str, Verdict] = field(default_factory=dict)
     words: tuple[str, ...] = ()
 
 
@@ -137,9 +134,9 @@ class Prediction:
     duration: float | None = None
     segments: tuple[Segment, ...] = ()
     spans: tuple[Segment, ...] = ()
-    tasks: Mapping[str, Any] = field(default=_EMPTY)
+    tasks: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    model: Mapping[str, str] = field(default=_EMPTY)
+    model: Mapping[str, str] = field(default_factory=dict)
     elapsed: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
