@@ -11,6 +11,7 @@ CODES: dict[str, str] = {
     # media
     "media_not_found": "the file does not exist",
     "media_unreadable": "the file exists but cannot be opened",
+    "media_too_large": "more bytes than may be held in memory",
     "audio_empty": "the file or stream holds no bytes, or no audio frames",
     "audio_unknown_format": "the bytes are not a known audio container",
     "audio_corrupt": "a known container whose audio cannot be decoded",
@@ -26,6 +27,8 @@ CODES: dict[str, str] = {
     "image_corrupt": "a known format whose pixels cannot be decoded",
     "image_too_large": "more pixels than the stated limit",
     "video_unsupported": "the container needs the [video] extra",
+    "video_corrupt": "a video whose pictures cannot be decoded, or that holds none",
+    "video_too_long": "a longer video, or more pictures, than the stated limit",
     "decoder_crashed": "the decoding worker died on this file",
     "decoder_timeout": "the decoding worker took longer than its limit",
     # text and labels
@@ -41,6 +44,7 @@ CODES: dict[str, str] = {
     "clip_duplicate": "two clips share one id",
     "corpus_unknown": "no reader has this name",
     "corpus_layout": "the folder does not have the corpus's published layout",
+    "corpus_unreadable": "more than a tenth of the clips cannot be decoded",
     "split_leak": "a speaker stands in more than one split",
     "split_impossible": "too few speakers for the split asked for",
     "nothing_to_predict": "no input was given, or none could be read",
