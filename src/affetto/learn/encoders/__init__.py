@@ -1,0 +1,25 @@
+"""Encoders: the raw media of one modality in, a Track on the encoder's own clock out.
+
+An encoder is an `nn.Module` with `out_dim` (D), `rate` (frames per second, None where steps are not times)
+and `forward(Track) -> Track`. Its constructor takes D first and names the settings it needs, which are fields
+of its modality's section in the config. A new one is a class and a line here.
+"""
+
+SPEECH = {
+    "cnn": "affetto.learn.encoders.speech:SpeechCnn",
+    "crnn": "affetto.learn.encoders.speech:SpeechCrnn",
+    "transformer": "affetto.learn.encoders.speech:SpeechTransformer",
+}
+
+TEXT = {
+    "words": "affetto.learn.encoders.text:WordVectors",
+    "cnn": "affetto.learn.encoders.text:TextCnn",
+    "transformer": "affetto.learn.encoders.text:TextTransformer",
+}
+
+VISION = {
+    "resnet": "affetto.learn.encoders.vision:ResNet",
+    "vit": "affetto.learn.encoders.vision:VisionTransformer",
+}
+
+ENCODERS = {"speech": SPEECH, "text": TEXT, "vision": VISION}

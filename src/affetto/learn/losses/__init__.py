@@ -1,0 +1,14 @@
+"""Losses: pure functions from logits, targets and masks to a scalar."""
+
+from __future__ import annotations
+
+from affetto.learn.losses.balance import effective_number, inverse_frequency
+from affetto.learn.losses.supervised import binary_cross_entropy, concordance_loss, soft_cross_entropy
+
+__all__ = [
+    "binary_cross_entropy",
+    "concordance_loss",
+    "effective_number",
+    "inverse_frequency",
+    "soft_cross_entropy",
+]

@@ -1,0 +1,202 @@
+"""The figures of a bundle on people, texts and faces that it never learnt from.
+
+    python benchmarks/default_model.py --data DIR [--bundle B] [--precision int8] [-o results.json] [--card]
+
+Speech: the people reserved from training. Text: GoEmotions' official test, thresholds from its validation set,
+and XED English. Faces: the validation set of FER+ (its test set is not at hand). Fusion: clips composed of
+those people, texts and faces by label, 1,000 for each of 3 seeds. --card writes the figures into the bundle's
+model card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from affetto.bundle import DEFAULT_BUNDLE, FUSION, Bundle, open_bundle, subset_key
+from affetto.data.corpora import read_corpus
+from affetto.data.splits import reserve
+from affetto.evaluation.calibration import apply_temperature, ece
+from affetto.evaluation.metrics import accuracy, bootstrap, multilabel_f1, tune_thresholds, uar
+from affetto.features.text import load_tokenizer
+from affetto.labels import EMOTIONS
+from affetto.learn.config import TaskConfig
+from affetto.learn.export.card import Card, Result
+from affetto.learn.export.deliver import prepared
+from affetto.learn.export.parts import Parts, subsets
+from affetto.learn.export.writer import load_config, with_calibration
+from affetto.learn.training.media_cache import MediaCache
+from affetto.learn.training.pairing import pair_by_label
+from affetto.learn.training.targets import target_of
+from affetto.records import Clip, Track
+
+TASK = TaskConfig("emotion", labels=EMOTIONS)
+FOUR = ("anger", "happiness", "neutral", "sadness")
+SEEDS, TRIPLES = (0, 1, 2), 1000
+
+
+@dataclass(frozen=True)
+class Model:
+    """A bundle's parts, and its media cache."""
+
+    bundle: Bundle
+    parts: Parts
+    cache: MediaCache
+    precision: str
+
+    def logits(self, tracks: Sequence[Mapping[str, Track]], view: str) -> np.ndarray:
+        """[N C] of a view, or of the vote, each item alone."""
+        return np.concatenate([self.parts.fuse(item)[f"emotion.{view}"] for item in tracks])
+
+    def temperature(self, subset: Sequence[str], view: str) -> float:
+        """That which the bundle applies."""
+        calibration = self.bundle.info.calibration[self.precision]["emotion"][subset_key(subset)]
+        return calibration.temperatures[view]
+
+    def encode(self, clips: Sequence[Clip]) -> list[dict[str, Track]]:
+        self.cache.add(clips)
+        return self.parts.encode_items(prepared(clip, self.cache) for clip in clips)
+
+
+def open_model(path: str | None, precision: str) -> Model:
+    bundle = open_bundle(path)
+    names = (*bundle.info.parts.modalities(), FUSION)
+    parts = Parts({name: bundle.read_part(name, precision) for name in names})
+    tokenizer = load_tokenizer(bundle.read("tokenizer.json")) if bundle.info.parts.text else None
+    return Model(bundle, parts, MediaCache(load_config(bundle), tokenizer), precision)
+
+
+def spoken(model: Model, clips: Sequence[Clip]) -> list[Result]:
+    """UAR per corpus on the reserved people, and calibration over all of them."""
+    logits = model.logits(model.encode(clips), "vote")
+    truth = np.array([EMOTIONS.index(str(clip.labels["emotion"])) for clip in clips])
+    corpora = np.array([str(clip.corpus) for clip in clips])
+    speakers = np.array([f"{clip.corpus}/{clip.speaker}" for clip in clips])
+    found = []
+    for name in dict.fromkeys(corpora):
+        here = corpora == name
+        labels = FOUR if name == "emodb" else [e for i, e in enumerate(EMOTIONS) if (truth[here] == i).any()]
+        allowed = [EMOTIONS.index(label) for label in labels]
+        here &= np.isin(truth, allowed)
+        said = np.array(allowed)[logits[here][:, allowed].argmax(axis=1)]
+        low, high = bootstrap(uar, truth[here], said, groups=speakers[here])
+        protocol = f"{name}, reserved speakers, {len(labels)} classes"
+        found.append(_result(protocol, "UAR", uar(truth[here], said), low, high, int(here.sum())))
+    probabilities = apply_temperature(logits, model.temperature(["speech"], "vote"))
+    found.append(_result("speech, reserved speakers", "ECE", ece(probabilities, truth), n=len(truth)))
+    return found
+
+
+def written(model: Model, data: Path) -> list[Result]:
+    """Macro-F1 of seven labels at once on GoEmotions, accuracy on XED English."""
+    clips = read_corpus("goemotions", data / "text_goemotions").clips
+    tuning, test = ([c for c in clips if c.split == split] for split in ("validation", "test"))
+    xed = [clip for clip in read_corpus("xed", data / "text_xed").clips if clip.labels.get("emotion")]
+    shares = [
+        apply_temperature(model.logits(model.encode(part), "text"), 1.0) for part in (tuning, test, xed)
+    ]
+    true = [np.stack([target_of(clip, TASK) for clip in part]) > 0 for part in (tuning, test, xed)]
+    thresholds = tune_thresholds(true[0], shares[0])
+    low, high = bootstrap(lambda t, p: multilabel_f1(t, p, thresholds), true[1], shares[1], n=300)
+    right = true[2][np.arange(len(xed)), shares[2].argmax(axis=1)]
+    return [
+        _result("GoEmotions test, 7 emotions", "macro-F1", multilabel_f1(true[1], shares[1], thresholds),
+                low, high, len(test)),
+        _result("XED English, trained on GoEmotions", "accuracy", float(right.mean()), n=len(xed)),
+    ]  # fmt: skip
+
+
+def seen(model: Model, clips: Sequence[Clip]) -> list[Result]:
+    """FER+ validation, majority vote."""
+    clips = [clip for clip in clips if clip.attributes.get("majority")]
+    truth = np.array([EMOTIONS.index(clip.attributes["majority"]) for clip in clips])
+    said = model.logits(model.encode(clips), "vote").argmax(axis=1)
+    found = []
+    for metric, score in (("accuracy", accuracy), ("UAR", uar)):
+        low, high = bootstrap(score, truth, said, n=300)
+        found.append(
+            _result("FER+ validation, majority vote", metric, score(truth, said), low, high, len(clips))
+        )
+    return found
+
+
+def fused(model: Model, clips: Sequence[Clip]) -> list[Result]:
+    """UAR of every subset on composed clips, mean of the seeds, and of the product of calibrated experts."""
+    scores: dict[str, list[float]] = {}
+    for seed in SEEDS:
+        rng = np.random.default_rng(seed)
+        triples = pair_by_label(clips, rng, task=TASK, modalities=model.cache.modalities, size=TRIPLES)
+        truth = np.array([EMOTIONS.index(str(clip.labels["emotion"])) for clip in triples])
+        tracks = model.encode(triples)
+        for subset in subsets(model.parts.modalities):
+            part = [{name: item[name] for name in subset} for item in tracks]
+            vote = model.logits(part, "vote")
+            scores.setdefault("+".join(subset), []).append(uar(truth, vote.argmax(axis=1)))
+            if len(subset) > 1:
+                experts = np.zeros_like(vote)
+                for name in subset:
+                    alone = model.logits([{name: item[name]} for item in tracks], name)
+                    experts += np.log(apply_temperature(alone, model.temperature([name], name)))
+                key = "+".join(subset) + ", product of experts"
+                scores.setdefault(key, []).append(uar(truth, experts.argmax(axis=1)))
+    return [
+        _result(f"composed by label: {name}", "UAR", float(np.mean(values)), n=TRIPLES * len(SEEDS))
+        for name, values in scores.items()
+    ]
+
+
+def _result(
+    protocol: str, metric: str, value: float, low: float | None = None, high: float | None = None, n: int = 0
+) -> Result:
+    return Result(
+        protocol, metric, float(value), low, high, n, "python benchmarks/default_model.py --data DIR"
+    )
+
+
+def held_out(data: Path, reserved: Mapping[str, Sequence[str]]) -> tuple[list[Clip], list[Clip], list[Clip]]:
+    """Speech of reserved people, test texts, test faces."""
+    speech = [clip for name in ("ravdess", "nemo", "emodb") for clip in read_corpus(name, data / name).clips]
+    speech = [clip for clip in reserve(speech, reserved) if clip.split == "test"]
+    texts = [c for c in read_corpus("goemotions", data / "text_goemotions").clips if c.split == "test"]
+    faces = [c for c in read_corpus("ferplus", data / "ferplus_faces").clips if c.split == "validation"]
+    return speech, texts, faces
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--bundle", help="the default bundle unless said")
+    parser.add_argument("--precision", default="int8", choices=("int8", "fp32"))
+    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--card", action="store_true", help="write the figures into the bundle's card")
+    options = parser.parse_args()
+    model = open_model(options.bundle, options.precision)
+    speech, texts, faces = held_out(options.data, model.bundle.info.reserved)
+    results = [*spoken(model, speech), *written(model, options.data), *seen(model, faces)]
+    results += fused(model, [*speech, *texts, *faces])
+    for r in results:
+        interval = "" if r.low is None else f"[{r.low:.3f}, {r.high:.3f}]"
+        print(f"{r.protocol:58} {r.metric:9} {r.value:.3f} {interval:16} n {r.n}")
+    if options.output:
+        options.output.write_text(json.dumps([vars(r) for r in results], indent=1))
+    if options.card:
+        card = replace(Card(), results=tuple(results), trained=TRAINED)
+        path = Path(options.bundle or DEFAULT_BUNDLE)
+        with_calibration(model.bundle, path, model.bundle.info.calibration, card)
+
+
+TRAINED = (
+    "Experiment `default` (`affetto train default --set data.root=DIR`): speech, text and face each alone, then "
+    "their fusion on clips composed by label. See docs/default-model.md."
+)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,441 @@
+"""The bundle: what learning writes, the runtime reads, and learning can start from again.
+
+A bundle is a folder, or one zip of it. `bundle.json` is its contract: the tasks with their labels in order,
+what each part wants as input, calibration, licence, and the sha256 of every other file. Opening a bundle
+verifies all of it before anything is used; a bundle holds ONNX, safetensors, JSON and Markdown, never code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Literal
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from affetto.errors import BundleError
+from affetto.records import MODALITIES
+
+FORMAT_VERSION = 1
+PRECISIONS: tuple[str, ...] = ("int8", "fp32")
+CONTRACT = "bundle.json"
+FUSION = "fusion"
+DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
+
+_SUFFIXES = (".onnx", ".safetensors", ".json", ".md")
+_CONTRACT_LIMIT = 4 << 20  # bytes; a contract is some kilobytes
+_BUNDLE_LIMIT = 4 << 30  # bytes a zip may unpack to
+
+
+class SpeechPart(BaseModel, frozen=True, extra="forbid"):
+    """The speech part takes a waveform [B N] at `rate` Hz; its Track [B T width] has `clock` frames/s."""
+
+    rate: int = 16000
+    min_seconds: float = Field(default=0.2, gt=0)
+    window_seconds: float = Field(default=12.0, gt=0)
+    width: int = Field(gt=0)
+    clock: float | None = None
+
+
+class TextPart(BaseModel, frozen=True, extra="forbid"):
+    """The text part takes token ids [B T] of `tokenizer.json`; it was trained on `languages` (ISO 639-1)."""
+
+    languages: tuple[str, ...] = Field(min_length=1)
+    max_tokens: int = Field(gt=0)
+    width: int = Field(gt=0)
+    clock: float | None = None
+
+
+class VisionPart(BaseModel, frozen=True, extra="forbid"):
+    """The vision part takes pixels [B T 3 size size] in [0, 1]."""
+
+    size: int = Field(gt=0)
+    width: int = Field(gt=0)
+    clock: float | None = None
+
+
+class Parts(BaseModel, frozen=True, extra="forbid"):
+    """One part per modality that the bundle understands."""
+
+    speech: SpeechPart | None = None
+    text: TextPart | None = None
+    vision: VisionPart | None = None
+
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(name for name in MODALITIES if getattr(self, name) is not None)
+
+
+class TaskInfo(BaseModel, frozen=True, extra="forbid"):
+    """A task; `views` are the views that have a head of their own for it, in the order of the weights."""
+
+    name: str
+    kind: Literal["single-label", "multi-label", "dimension", "sequence"]
+    labels: tuple[str, ...] = ()
+    views: tuple[str, ...] = Field(min_length=1)
+
+
+class Calibration(BaseModel, frozen=True, extra="forbid"):
+    """Fitted on held-out people, for one precision, task and subset of modalities.
+
+    Logits of a view (or of `vote`) are divided by its temperature. An answer less confident than
+    `abstain_below` is "unsure". A label of a multi-label task is given when its probability reaches its entry
+    in `label_thresholds` (0.5 unless said).
+    """
+
+    temperatures: Mapping[str, float] = {}
+    abstain_below: float = Field(default=0.0, ge=0, le=1)
+    label_thresholds: Mapping[str, float] = {}
+
+    @field_validator("temperatures")
+    @classmethod
+    def _positive(cls, temperatures: Mapping[str, float]) -> Mapping[str, float]:
+        if not all(math.isfinite(value) and value > 0 for value in temperatures.values()):
+            raise ValueError("temperatures must be finite and above 0")
+        return temperatures
+
+
+class CorpusInfo(BaseModel, frozen=True, extra="forbid"):
+    """A corpus that the weights were trained on."""
+
+    name: str
+    licence: str
+    clips: int | None = None
+
+
+class BundleInfo(BaseModel, frozen=True, extra="forbid"):
+    """`bundle.json`. `calibration` is keyed by precision, task and subset (see `subset_key`).
+
+    `views` are all views of the fusion. `reserved` names, per corpus, the people that training never saw.
+    `files` maps every other file of the bundle to its sha256 (lower-case hex); the writer fills it in.
+    """
+
+    format: int = FORMAT_VERSION
+    name: str
+    version: str
+    licence: str
+    tasks: tuple[TaskInfo, ...] = Field(min_length=1)
+    views: tuple[str, ...] = Field(min_length=1)
+    parts: Parts
+    calibration: Mapping[str, Mapping[str, Mapping[str, Calibration]]] = {}
+    corpora: tuple[CorpusInfo, ...] = ()
+    reserved: Mapping[str, tuple[str, ...]] = {}
+    files: Mapping[str, str] = {}
+
+    @field_validator("files")
+    @classmethod
+    def _plain_names(cls, files: Mapping[str, str]) -> Mapping[str, str]:
+        for name in files:
+            if name != os.path.basename(name) or "\\" in name or name.startswith(".") or name == CONTRACT:
+                raise ValueError(f"file name {name!r} must be a plain name inside the bundle")
+            if not name.endswith(_SUFFIXES):
+                raise ValueError(
+                    f"file {name!r} is of a kind that a bundle may not hold ({', '.join(_SUFFIXES)})"
+                )
+        return files
+
+    @model_validator(mode="after")
+    def _consistent(self) -> BundleInfo:
+        if not self.parts.modalities():
+            raise ValueError("a bundle needs at least one of the parts speech, text, vision")
+        if len({task.name for task in self.tasks}) != len(self.tasks):
+            raise ValueError("two tasks share one name")
+        for task in self.tasks:
+            if task.kind != "dimension" and len(task.labels) < 2:
+                raise ValueError(f"task {task.name!r} needs at least two labels")
+            if len(set(task.labels)) != len(task.labels):
+                raise ValueError(f"task {task.name!r} names a label twice")
+            if not set(task.views) <= set(self.views):
+                raise ValueError(f"task {task.name!r} has a view that the bundle does not: {task.views}")
+        if self.parts.text is not None and self.files and "tokenizer.json" not in self.files:
+            raise ValueError("the text part needs tokenizer.json")
+        return self
+
+    def task(self, name: str) -> TaskInfo | None:
+        """The task of this name, or None."""
+        return next((task for task in self.tasks if task.name == name), None)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle, every byte verified. `sha256` is that of bundle.json and so vouches for all files."""
+
+    path: Path
+    info: BundleInfo
+    sha256: str
+
+    def precisions(self) -> tuple[str, ...]:
+        """The precisions whose parts are all there."""
+        needed = (*self.info.parts.modalities(), FUSION)
+        return tuple(p for p in PRECISIONS if all(part_file(name, p) in self.info.files for name in needed))
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one file, verified again: what is used is what was vouched for.
+
+        Raises BundleError `bundle_tampered` when the file changed since, `bundle_not_found` when not listed.
+        """
+        if name not in self.info.files:
+            raise BundleError(
+                "bundle_not_found", f"{self.path} holds no {name}: it has {', '.join(self.info.files)}"
+            )
+        with _Storage(self.path) as storage, storage.open(name) as stream:
+            data = stream.read()
+        _verify(self.path, name, hashlib.sha256(data).hexdigest(), self.info.files[name])
+        return data
+
+    def read_part(self, name: str, precision: str) -> bytes:
+        """The ONNX bytes of one part: "speech", "text", "vision" or "fusion".
+
+        Raises BundleError `bundle_not_found` when the bundle lacks the precision, `bundle_invalid` when the
+        graph points at data outside itself.
+        """
+        file = part_file(name, precision)
+        if file not in self.info.files:
+            raise BundleError(
+                "bundle_not_found",
+                f"{self.path} has no {precision} {name} (it has {', '.join(self.precisions()) or 'none'}): "
+                f"make it with `affetto export {self.path} -o OUT --precision {precision}`",
+            )
+        data = self.read(file)
+        if points_outside(data):
+            raise BundleError("bundle_invalid", f"{self.path}: {file} points at data outside itself; refused")
+        return data
+
+
+def part_file(part: str, precision: str) -> str:
+    """The file name of a part: `speech.onnx` in fp32, `speech.int8.onnx` in int8."""
+    return f"{part}.onnx" if precision == "fp32" else f"{part}.{precision}.onnx"
+
+
+def subset_key(modalities: Iterable[str]) -> str:
+    """The name of a subset of modalities, in one order whatever the order given: "speech+text"."""
+    given = set(modalities)
+    return "+".join(name for name in MODALITIES if name in given)
+
+
+def open_bundle(path: str | Path | None = None) -> Bundle:
+    """Open and verify a bundle: a folder or a zip; the one that ships inside affetto when `path` is None.
+
+    Raises BundleError `bundle_not_found` (no such bundle, a listed file missing), `bundle_invalid` (unknown
+    format version, a contract that cannot be understood, a path that leaves the bundle), `bundle_tampered` (a
+    sha256 differs).
+    """
+    root = DEFAULT_BUNDLE if path is None else Path(path)
+    with _Storage(root) as storage:
+        if not storage.has(CONTRACT):
+            raise BundleError(
+                "bundle_not_found", f"{root} is not a bundle: expected a folder or zip with {CONTRACT}"
+            )
+        with storage.open(CONTRACT) as stream:
+            contract = stream.read(_CONTRACT_LIMIT + 1)
+        info = _parse_contract(root, contract)
+        for name, expected in info.files.items():
+            if not storage.has(name):
+                raise BundleError(
+                    "bundle_not_found",
+                    f"{root} is incomplete: {name} is listed but not there; fetch it again",
+                )
+            with storage.open(name) as stream:
+                _verify(root, name, _digest(stream), expected)
+    return Bundle(root, info, hashlib.sha256(contract).hexdigest())
+
+
+def describe(bundle: Bundle) -> str:
+    """A bundle in plain words, some lines of text."""
+    info = bundle.info
+    lines = [f"{info.name} {info.version} ({info.licence}), sha256 {bundle.sha256[:12]}"]
+    lines += [f"task {t.name} ({t.kind}): {', '.join(t.labels) or 'a number'}" for t in info.tasks]
+    lines.append(f"parts: {', '.join(info.parts.modalities())}; precisions: {', '.join(bundle.precisions())}")
+    if info.parts.text is not None:
+        lines.append(f"reads text in: {', '.join(info.parts.text.languages)}")
+    lines += [
+        f"trained on {c.name} ({c.licence}{f', {c.clips} clips' if c.clips else ''})" for c in info.corpora
+    ]
+    lines += [f"never trained on {', '.join(people)} of {corpus}" for corpus, people in info.reserved.items()]
+    return "\n".join(lines)
+
+
+class _Storage:
+    """Files of a bundle, in a folder or in a zip; nothing outside either can be reached."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._zip: zipfile.ZipFile | None = None
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        if root.is_file():
+            self._open_zip()
+        elif not root.is_dir():
+            raise BundleError(
+                "bundle_not_found", f"{root} does not exist: expected the folder or zip of a bundle"
+            )
+
+    def __enter__(self) -> _Storage:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._zip is not None:
+            self._zip.close()
+
+    def has(self, name: str) -> bool:
+        return name in self._members if self._zip is not None else (self._root / name).is_file()
+
+    def open(self, name: str) -> IO[bytes]:
+        try:
+            if self._zip is not None:
+                return self._zip.open(self._members[name])
+            target = (self._root / name).resolve()
+            if not target.is_relative_to(self._root.resolve()):
+                raise BundleError(
+                    "bundle_invalid", f"{self._root}: {name} is a link out of the bundle; refused"
+                )
+            return target.open("rb")
+        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+            raise BundleError("bundle_invalid", f"{self._root}: {name} cannot be read: {error}") from error
+
+    def _open_zip(self) -> None:
+        try:
+            self._zip = zipfile.ZipFile(self._root)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise BundleError(
+                "bundle_not_found", f"{self._root} is neither a folder nor a zip of a bundle"
+            ) from error
+        entries = [entry for entry in self._zip.infolist() if not entry.is_dir()]
+        for entry in entries:
+            if PurePosixPath(entry.filename).is_absolute() or ".." in entry.filename.replace("\\", "/").split(
+                "/"
+            ):
+                raise BundleError(
+                    "bundle_invalid", f"{self._root}: member {entry.filename!r} leaves the zip; refused"
+                )
+        if sum(entry.file_size for entry in entries) > _BUNDLE_LIMIT:
+            raise BundleError(
+                "bundle_invalid", f"{self._root} unpacks to more than {_BUNDLE_LIMIT >> 30} GiB; refused"
+            )
+        # A zip made of the folder itself has one folder at its top.
+        tops = [entry.filename for entry in entries if PurePosixPath(entry.filename).name == CONTRACT]
+        prefix = min(tops, key=len, default=CONTRACT).removesuffix(CONTRACT)
+        self._members = {e.filename.removeprefix(prefix): e for e in entries if e.filename.startswith(prefix)}
+
+
+def _parse_contract(root: Path, contract: bytes) -> BundleInfo:
+    if len(contract) > _CONTRACT_LIMIT:
+        raise BundleError("bundle_invalid", f"{root}: {CONTRACT} is larger than {_CONTRACT_LIMIT >> 20} MiB")
+    try:
+        raw = json.loads(contract)
+        version = raw["format"]
+    except (ValueError, RecursionError, TypeError, KeyError) as error:
+        raise BundleError(
+            "bundle_invalid", f"{root}: {CONTRACT} is not JSON with a `format` version"
+        ) from error
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            "bundle_invalid",
+            f"{root} has bundle format {version!r}, expected {FORMAT_VERSION}: update affetto",
+        )
+    try:
+        return BundleInfo.model_validate_json(contract)
+    except ValidationError as error:
+        raise BundleError("bundle_invalid", f"{root}: {CONTRACT}: {first_problem(error)}") from error
+
+
+def _digest(stream: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while chunk := stream.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing that is wrong with a contract, in one line."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(step) for step in problem["loc"])
+    return f"{place}: {problem['msg']}" if place else str(problem["msg"])
+
+
+def _verify(root: Path, name: str, found: str, expected: str) -> None:
+    if found != expected:
+        raise BundleError(
+            "bundle_tampered",
+            f"{root}: {name} was changed (sha256 {found[:12]}, expected {expected[:12]}); fetch it again",
+        )
+
+
+# The messages of onnx.proto that can hold a tensor: message -> field number -> message. Walking them takes
+# milliseconds and spares the runtime the onnx package.
+_ONNX_FIELDS: Mapping[str, Mapping[int, str]] = {
+    "Model": {7: "Graph", 20: "Training", 25: "Function"},
+    "Training": {1: "Graph", 2: "Graph"},
+    "Function": {7: "Node", 11: "Attribute"},
+    "Graph": {1: "Node", 5: "Tensor", 15: "Sparse"},
+    "Node": {5: "Attribute"},
+    "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "Sparse", 23: "Sparse"},
+    "Sparse": {1: "Tensor", 2: "Tensor"},
+}
+_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+
+
+def points_outside(model: bytes) -> bool:
+    """Whether an ONNX model keeps any tensor in another file (external data).
+
+    Raises BundleError `bundle_invalid` when the bytes are not an ONNX model.
+    """
+    try:
+        return _any_external(memoryview(model), "Model", 0)
+    except (IndexError, ValueError) as error:
+        raise BundleError("bundle_invalid", "a part of the bundle is not an ONNX model") from error
+
+
+def _any_external(message: memoryview, kind: str, depth: int) -> bool:
+    if depth > 64:
+        raise ValueError("nested too deeply")
+    for field, value in _fields(message):
+        if kind == "Tensor":
+            found = field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0)
+        else:
+            child = _ONNX_FIELDS[kind].get(field)
+            found = (
+                child is not None and isinstance(value, memoryview) and _any_external(value, child, depth + 1)
+            )
+        if found:
+            return True
+    return False
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """The fields of a protobuf message: number, and a varint's value or a chunk's bytes."""
+    at, end = 0, len(message)
+    while at < end:
+        key, at = _varint(message, at)
+        wire = key & 7
+        if wire == 0:
+            value, at = _varint(message, at)
+            yield key >> 3, value
+            continue
+        if wire == 2:
+            size, at = _varint(message, at)
+        elif wire in (1, 5):
+            size = 8 if wire == 1 else 4
+        else:
+            raise ValueError(f"wire type {wire}")
+        if at + size > end:
+            raise ValueError("a field runs past the end")
+        yield key >> 3, message[at : at + size]
+        at += size
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value |= (byte & 0x7F) << shift
+        at += 1
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("a varint is too long")

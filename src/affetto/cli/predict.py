@@ -1,0 +1,330 @@
+"""`affetto predict`: recordings, pictures, sentences, folders and manifests in; answers out."""
+
+from __future__ import annotations
+
+import csv
+import glob
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TextIO
+
+import typer
+
+from affetto.errors import AffettoError, ConfigError, DataError
+from affetto.records import Clip, Prediction
+
+if TYPE_CHECKING:
+    from affetto.predictor import Predictor
+
+AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".m4a", ".mp4", ".webm", ".mkv")
+IMAGES = (".jpg", ".jpeg", ".png", ".webp")
+MANIFESTS = (".csv", ".jsonl", ".parquet")
+SOME_FAILED, NONE_ANSWERED = 3, 2
+
+
+class RowWriter(Protocol):
+    """Writes one outcome; `more` are values for further columns."""
+
+    def __call__(self, name: str, outcome: Prediction | AffettoError, **more: str) -> None: ...
+
+
+def predict(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FILE",
+            help="Recordings, pictures, folders, 'glob*' patterns or manifests; - reads one from stdin.",
+        ),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="What was said.")] = None,
+    image: Annotated[str | None, typer.Option(help="A picture of the face.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Only these emotions are possible: happy,sad.")] = None,
+    language: Annotated[str | None, typer.Option(help="Language of the text, like en or de.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON; one line per item.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write answers to a .csv or .jsonl file.")
+    ] = None,
+    bundle: Annotated[str | None, typer.Option(help="The model: a folder or zip.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="int8 or fp32; int8 (small, fast) where the bundle has it.")
+    ] = None,
+) -> None:
+    """Tell the emotion of recordings, sentences and faces.
+
+    Any subset of speech, text and face is answered: affetto predict call.wav --text "I see" --image face.jpg.
+    Several files are answered one by one, and files that fail do not stop the others.
+    Exit code: 0 all answered, 3 some failed, 2 none answered.
+    """
+    kept = split_labels(labels)
+    items = gather(files or [], text, image, language)
+    with ExitStack() as stack:
+        sink = stack.enter_context(opened(output)) if output else None
+        decoder = None
+        if any(set(item.modalities()) - {"text"} for item in items.all):
+            from affetto.media.worker import DecodingWorker
+
+            # Started first: it gets ready on another core while the model is loaded here.
+            decoder = stack.enter_context(DecodingWorker())
+        from affetto.predictor import load
+
+        predictor = load(bundle, precision=precision, decoder=decoder)
+        predictor.prepare(m for item in items.all for m in item.modalities())
+        write = row_writer(sink, output.suffix, predictor.labels) if sink and output else None
+        if items.several:
+            code = _many(predictor, items.all, kept, as_json, write)
+        else:
+            code = 0
+            _one(predictor, items.all[0], kept, as_json, write)
+    raise typer.Exit(code)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to answer: a clip, or bytes that came through stdin."""
+
+    clip: Clip
+    data: bytes | None = None
+
+    @property
+    def name(self) -> str:
+        return self.clip.speech or self.clip.vision or self.clip.id
+
+    def modalities(self) -> tuple[str, ...]:
+        stdin = () if self.data is None else ("vision" if is_picture(self.data[:16]) else "speech",)
+        return (*self.clip.modalities(), *stdin)
+
+
+@dataclass(frozen=True)
+class Items:
+    """What a command line asks for; `several` when it may hold more than one, and answers come as rows."""
+
+    all: tuple[Item, ...]
+    several: bool
+
+
+def gather(arguments: Sequence[str], text: str | None, image: str | None, language: str | None) -> Items:
+    """The items that FILE arguments, --text and --image name. Nothing is decoded.
+
+    Raises DataError `nothing_to_predict`, ConfigError `option_invalid` (text or image beside several files).
+    """
+    several = len(arguments) > 1 or any(_is_plural(argument) for argument in arguments)
+    if several:
+        if text is not None or image is not None:
+            raise ConfigError(
+                "option_invalid", "--text and --image belong to one FILE: give one, or a manifest"
+            )
+        if "-" in arguments:
+            raise ConfigError("option_invalid", "- (stdin) must be the only FILE")
+    found = [item for argument in arguments for item in _expand(argument)]
+    if several:
+        return Items(tuple(_in_language(item, language) for item in found), True)
+    if not found and text is None and image is None:
+        raise DataError("nothing_to_predict", "give a FILE, --text or --image; see `affetto predict --help`")
+    item = found[0] if found else Item(Clip(id="text"))
+    clip = item.clip
+    if image is not None:
+        if clip.vision is not None:
+            raise ConfigError(
+                "option_invalid", f"{clip.vision} is a picture, so --image has no place: give one"
+            )
+        clip = replace(clip, vision=image)
+    return Items((Item(replace(clip, text=text, language=language), item.data),), False)
+
+
+def _in_language(item: Item, language: str | None) -> Item:
+    return replace(item, clip=replace(item.clip, language=item.clip.language or language))
+
+
+def _is_plural(argument: str) -> bool:
+    path = Path(argument)
+    return path.is_dir() or path.suffix.lower() in MANIFESTS or _is_pattern(argument)
+
+
+def _is_pattern(argument: str) -> bool:
+    return glob.has_magic(argument) and not os.path.exists(argument)
+
+
+def _expand(argument: str) -> list[Item]:
+    """The items behind one FILE argument."""
+    if argument == "-":
+        return [Item(Clip(id="stdin"), sys.stdin.buffer.read())]
+    path = Path(argument)
+    if path.is_dir():
+        found = [str(p) for p in sorted(path.rglob("*")) if _is_media(p)]
+        if not found:
+            raise DataError("nothing_to_predict", f"folder {argument} holds no recording or picture")
+        return [Item(_clip(name)) for name in found]
+    if _is_pattern(argument):
+        found = sorted(name for name in glob.glob(argument, recursive=True) if os.path.isfile(name))
+        if not found:
+            raise DataError("nothing_to_predict", f"no file matches {argument}")
+        return [Item(_clip(name)) for name in found]
+    if path.suffix.lower() in MANIFESTS:
+        from affetto.data.manifest import read_manifest
+
+        return [Item(clip) for clip in read_manifest(path)]
+    return [Item(_clip(argument))]
+
+
+def _is_media(path: Path) -> bool:
+    return path.suffix.lower() in AUDIO + IMAGES and not path.name.startswith(".") and path.is_file()
+
+
+def _clip(name: str) -> Clip:
+    """The clip of one file: a picture by its first bytes (or, unreadable, by its name), else a recording."""
+    try:
+        with open(name, "rb") as stream:
+            picture = is_picture(stream.read(16))
+    except OSError:
+        picture = name.lower().endswith(IMAGES)  # also `archive.zip#face.png`
+    return Clip(id=name, vision=name) if picture else Clip(id=name, speech=name)
+
+
+def is_picture(head: bytes) -> bool:
+    """Whether a file that begins with these 16 bytes is a JPEG, PNG or WebP."""
+    return head.startswith((b"\xff\xd8\xff", b"\x89PNG")) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+
+
+def split_labels(asked: str | None) -> list[str] | None:
+    """The names in a --labels option, as typed."""
+    if asked is None:
+        return None
+    return [name.strip() for name in asked.split(",") if name.strip()]
+
+
+# --- answering ---
+
+
+def _one(
+    predictor: Predictor, item: Item, labels: list[str] | None, as_json: bool, write: RowWriter | None
+) -> None:
+    if item.data is None:
+        prediction = predictor.predict_clip(item.clip, labels=labels)
+    else:
+        picture, clip = is_picture(item.data[:16]), item.clip
+        prediction = predictor.predict(
+            speech=None if picture else item.data,
+            text=clip.text,
+            vision=item.data if picture else clip.vision,
+            labels=labels,
+            language=clip.language,
+            file="stdin",
+        )
+    if write is not None:
+        write(item.name, prediction)
+    if as_json:
+        print(json.dumps(prediction.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    from rich.console import Console
+
+    from affetto.cli.show import show
+
+    show(prediction, Console())
+
+
+def _many(
+    predictor: Predictor,
+    items: Sequence[Item],
+    labels: list[str] | None,
+    as_json: bool,
+    write: RowWriter | None,
+) -> int:
+    """Answer items one by one: rows to `write`, else to stdout (a table for people). The exit code."""
+    from rich.console import Console
+
+    from affetto.cli.show import failure, summary, table
+
+    console = Console()
+    for_people = write is None and not as_json and console.is_terminal
+    if write is None and not for_people:
+        write = row_writer(sys.stdout, ".jsonl" if as_json else ".csv", predictor.labels)
+    answered: list[tuple[str, Prediction]] = []
+    failed: list[tuple[str, AffettoError]] = []
+    clips = tracked([item.clip for item in items])
+    for item, (_, outcome) in zip(items, predictor.predict_many(clips, labels=labels), strict=True):
+        if isinstance(outcome, Prediction):
+            answered.append((item.name, outcome))
+        else:
+            failed.append((item.name, outcome))
+        if write is not None:
+            write(item.name, outcome)
+    if for_people:
+        for line in table(answered, console.width):
+            console.print(line, highlight=False)
+    notes = [summary((prediction for _, prediction in answered), len(failed))]
+    notes += [failure(name, error) for name, error in failed]
+    print(*notes, sep="\n", file=sys.stderr)
+    return 0 if not failed else SOME_FAILED if answered else NONE_ANSWERED
+
+
+def tracked(clips: Sequence[Clip]) -> Iterable[Clip]:
+    """The clips, with a progress bar on stderr when someone is watching it."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return clips
+    return track(clips, description="answering", console=console, transient=True)
+
+
+# --- rows ---
+
+
+@contextmanager
+def opened(output: Path) -> Iterator[TextIO]:
+    """The file that -o names, ready for rows. Raises ConfigError `option_invalid`, `output_unwritable`."""
+    if output.suffix not in (".csv", ".jsonl"):
+        raise ConfigError("option_invalid", f"output {output}: expected a name ending in .csv or .jsonl")
+    try:
+        stream = output.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise ConfigError("output_unwritable", f"cannot write {output}: {error.strerror}") from error
+    with stream:
+        yield stream
+
+
+def row_writer(stream: TextIO, suffix: str, labels: Sequence[str], more: Sequence[str] = ()) -> RowWriter:
+    """What writes an outcome as a row as soon as it is there: an interrupted run keeps what it has.
+
+    `more` names further columns, which come first.
+    """
+    facts = [*more, "file", "emotion", "confidence", "reason"]
+    table = csv.DictWriter(stream, [*facts, *labels, "missing", "warnings", "error"], lineterminator="\n")
+    if suffix == ".csv":
+        table.writeheader()
+
+    def write(name: str, outcome: Prediction | AffettoError, **more: str) -> None:
+        if suffix == ".csv":
+            table.writerow({**more, **_row(name, outcome)})
+        else:
+            record = {**more, **_record(name, outcome)}
+            print(json.dumps(record, ensure_ascii=False, allow_nan=False), file=stream)
+        stream.flush()
+
+    return write
+
+
+def _record(name: str, outcome: Prediction | AffettoError) -> dict[str, Any]:
+    if isinstance(outcome, AffettoError):
+        return {"file": name, "error": {"code": outcome.code, "message": str(outcome)}}
+    return {**outcome.to_dict(), "file": name}
+
+
+def _row(name: str, outcome: Prediction | AffettoError) -> dict[str, Any]:
+    if isinstance(outcome, AffettoError):
+        return {"file": name, "error": f"{outcome} [{outcome.code}]"}
+    return {
+        "file": name,
+        "emotion": outcome.emotion or "",
+        "confidence": f"{outcome.confidence:.4f}",
+        "reason": outcome.reason or "",
+        **{label: f"{share:.4f}" for label, share in outcome.probabilities.items()},
+        "missing": " ".join(outcome.missing),
+        "warnings": " ".join(outcome.warnings),
+    }

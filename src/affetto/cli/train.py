@@ -1,0 +1,128 @@
+"""`affetto train`: an experiment, a YAML file or a manifest in; a run folder with a bundle out."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from affetto.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
+
+    from affetto.learn.config import ExperimentConfig
+    from affetto.learn.training.loop import Start
+
+_NEEDED = ("torch", "lightning", "safetensors", "matplotlib", "onnx")
+_MANIFESTS = (".csv", ".jsonl", ".parquet")
+_CONFIGS = (".yaml", ".yml")
+
+
+def train(
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            metavar="EXPERIMENT", help="A named experiment, a YAML file, or a manifest of your clips."
+        ),
+    ],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="PATH=VALUE", help="Change one setting, like train.stages.0.lr=1e-3."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The run folder; runs/NAME unless said.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+) -> None:
+    """Train a model, and write it as a bundle that `affetto predict --bundle` takes.
+
+    Ctrl-C saves and stops; the same command with --resume goes on as if nothing had happened.
+    """
+    require_extra()
+    from rich.console import Console
+
+    from affetto.learn.config import apply_settings
+    from affetto.learn.export.deliver import deliver
+    from affetto.learn.training.corpora import load_clips
+    from affetto.learn.training.display import Display
+    from affetto.learn.training.loop import fit
+
+    config = apply_settings(find_config(experiment), settings or [])
+    console = Console(highlight=False)
+    clips = load_clips(config.data, config.seed)
+    _describe(console, config, [clip.split or "train" for clip in clips])
+    result = fit(
+        config,
+        clips,
+        output or Path("runs") / config.name,
+        resume=resume,
+        start=_start(config),
+        display=Display(console),
+    )
+    _show_scores(console, result.scores)
+    console.print("exporting and calibrating", markup=False)
+    bundle = deliver(result, clips, result.run_folder / "bundle")
+    console.print(f"bundle: {bundle.path}", markup=False, soft_wrap=True)
+
+
+def require_extra() -> None:
+    """Raises ConfigError `extra_missing` unless everything that training needs is installed."""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            "extra_missing", f'training needs {", ".join(missing)}: pip install "affetto[train]"'
+        )
+
+
+def find_config(experiment: str) -> ExperimentConfig:
+    """The config of a named experiment, of a YAML file, or one made for a manifest.
+
+    Raises ConfigError `experiment_unknown`, `config_invalid`, `config_unknown_key`; DataError for a manifest
+    that cannot be read or has no labels.
+    """
+    from affetto.learn.config import load_config
+    from affetto.learn.experiments import named_experiment
+
+    suffix = Path(experiment).suffix.lower()
+    if suffix in _CONFIGS:
+        return load_config(experiment)
+    if suffix in _MANIFESTS:
+        from affetto.data.manifest import read_manifest
+        from affetto.learn.experiments.own import own
+
+        return own(experiment, Path(experiment).stem, read_manifest(experiment))
+    return named_experiment(experiment)
+
+
+def _start(config: ExperimentConfig) -> Start | None:
+    """The weights and tokenizer of the bundle that `train.start_from` names."""
+    if config.train.start_from is None:
+        return None
+    from affetto.bundle import open_bundle
+    from affetto.learn.export.writer import load_model
+    from affetto.learn.training.loop import Start
+
+    bundle = open_bundle(config.train.start_from)
+    has_text = "tokenizer.json" in bundle.info.files
+    return Start(load_model(bundle).state_dict(), bundle.read("tokenizer.json") if has_text else None)
+
+
+def _describe(console: Console, config: ExperimentConfig, splits: list[str]) -> None:
+    counts = ", ".join(f"{splits.count(name)} {name}" for name in ("train", "validation", "test"))
+    console.print(f"{config.name}: {counts} clips, seed {config.seed}", markup=False, soft_wrap=True)
+
+
+def _show_scores(console: Console, scores: Mapping[str, float]) -> None:
+    from rich.table import Table
+
+    table = Table("validation", "view", "score", "value", title_justify="left")
+    for name, value in scores.items():
+        task, view, score = name.rsplit(".", 2)
+        table.add_row(task, view, score, f"{value:.3f}")
+    if scores:
+        console.print(table)

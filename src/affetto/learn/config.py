@@ -1,0 +1,361 @@
+"""The one typed tree of a run: data, model, training. Saved as YAML beside the weights.
+
+The tree crosses three doors only (the model builder, the data loader, the training loop); modules never see
+it. Ranges stand in the types (`Share`, `Count`, ...), so a generic walker over the type hints reads, checks
+and writes every section: adding a setting is adding a field.
+
+Names of encoders, fusions and heads are plain strings: the builder looks them up in the registries, so that a
+new fusion needs one file and one registry line and no edit here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+
+from affetto.errors import ConfigError
+from affetto.learn.settings import Range, put, read_section, to_dict
+from affetto.records import MODALITIES, TaskKind
+
+T = TypeVar("T")
+
+
+Share = Annotated[float, Range(0.0, 1.0)]
+Positive = Annotated[float, Range(0.0, open_low=True)]
+NotNegative = Annotated[float, Range(0.0)]
+Count = Annotated[int, Range(1)]
+Whole = Annotated[int, Range(0)]
+
+
+# --- data ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """One corpus of the mixture: its reader (a name in `data.corpora`), its folder, its share of the draw.
+
+    max_seconds: cuts every clip of the corpus in training: where only some classes are truncated, a model
+                 would otherwise learn the cut.
+    options:     the reader's own, like XED's languages.
+    tasks:       the tasks that its labels serve; None is all of them.
+    """
+
+    reader: str
+    path: str
+    weight: Positive = 1.0
+    max_seconds: Positive | None = None
+    tasks: tuple[str, ...] | None = None
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    test_split: str | None = None
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    test_split: str | None = None
+    tasks: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """What training does to the media of a clip. Probabilities are per clip; 0 switches a thing off."""
+
+    noise_probability: Share = 0.5
+    snr_low: float = 5.0  # dB
+    snr_high: float = 30.0  # dB
+    gain_db: NotNegative = 6.0  # uniform in +-gain_db
+    speed_probability: Share = 0.5
+    speed_range: tuple[Positive, Positive] = (0.9, 1.1)
+    reverb_probability: Share = 0.3
+    crop_seconds: tuple[Positive, Positive] = (1.5, 4.0)  # length of the random crop, drawn uniformly
+    word_dropout: Share = 0.1
+    flip: Share = 0.5
+    image_shift: Share = 0.1  # of the picture's side
+    image_erase: Share = 0.25
+    image_contrast: Share = 0.3
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Corpora, who is held out, and augmentation. All splits are by speaker.
+
+    root:       the folder that the corpora's paths start from.
+    root:       the folder that the corpora's paths begin from.
+    reserved:   corpus to speakers who are never trained on.
+    validation: share of the speakers (or clips, where there are no speakers) kept for validation.
+    folds/fold: hold out fold `fold` (from 0) of every speech corpus's speakers as the split "test".
+    hold_out:   a whole corpus as the split "test".
+    """
+
+    root: str = ""
+    root: str = "."
+    corpora: tuple[CorpusConfig, ...] = ()
+    reserved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    validation: Share = 0.1
+    folds: Annotated[int, Range(2)] | None = None
+    fold: Whole | None = None
+    hold_out: str | None = None
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+# --- model --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SpecAugmentConfig:
+    """Bands and stretches of the log-mel blanked in training (Park et al. 2019, "SpecAugment")."""
+
+    frequency_masks: Whole = 2
+    frequency_width: Whole = 10  # mel bands, at most
+    time_masks: Whole = 2
+    time_seconds: NotNegative = 0.4  # at most, and never more than a fifth of the clip
+    warp: Share = 0.12  # the mel axis is stretched by a factor in 1 +- this
+
+
+@dataclass(frozen=True)
+class SpeechConfig:
+    """Speech encoder: "cnn", "crnn" or "transformer".
+
+    channels: of the convolutional net's stages.
+    layers, width, heads: of what follows it (context convolutions, GRU, Transformer).
+    normalise_seconds: each frame is taken minus the mean of the frames this far to either side.
+    """
+
+    name: str = "cnn"
+    n_mels: Count = 64
+    normalise_seconds: Positive = 1.5
+    channels: tuple[Count, ...] = (24, 32, 64, 96)
+    width: Count = 128
+    layers: Whole = 2
+    heads: Count = 4
+    dropout: Share = 0.1
+    specaugment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Text encoder: "words", "cnn" or "transformer". `vectors`: a word2vec or GloVe file of `width`."""
+
+    name: str = "transformer"
+    vocab_size: Count = 8000
+    max_tokens: Count = 64
+    width: Count = 192
+    layers: Count = 4
+    heads: Count = 4
+    dropout: Share = 0.1
+    vectors: str | None = None
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """Vision encoder: "resnet" (channels, blocks) or "vit" (patch, width, layers, heads). `size` in pixels.
+
+    `grey` reads pictures by brightness alone: right wherever some training faces have no colour.
+    """
+
+    name: str = "resnet"
+    size: Annotated[int, Range(32, 256)] = 48
+    grey: bool = True
+    channels: tuple[Count, ...] = (32, 64, 128)
+    blocks: Count = 2
+    patch: Count = 8
+    width: Count = 128
+    layers: Count = 4
+    heads: Count = 4
+    dropout: Share = 0.1
+
+
+@dataclass(frozen=True)
+class FusionConfig:
+    """How Tracks become views, and how a vote merges what the heads of the views say.
+
+    tokens: learned summary tokens per modality that the fused view attends over.
+    vote:   None takes the form's own: learned for hybrid and late, the fused view alone for gated and concat.
+    """
+
+    name: str = "hybrid"
+    tokens: Count = 4
+    layers: Count = 2
+    heads: Count = 4
+    dropout: Share = 0.1
+    vote: Literal["learned", "mean", "majority", "fused"] | None = None
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """What is asked: labels in order, the views that answer (None = all), the head, its share of the loss."""
+
+    name: str
+    kind: TaskKind = "single-label"
+    labels: tuple[str, ...] = ()
+    views: tuple[str, ...] | None = None
+    head: str = "linear"
+    weight: NotNegative = 1.0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The whole model; a modality is part of it when its section is there. `dim` is D of every Track."""
+
+    dim: Count = 128
+    speech: SpeechConfig | None = None
+    text: TextConfig | None = None
+    vision: VisionConfig | None = None
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    tasks: tuple[TaskConfig, ...] = ()
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities that have an encoder, in the order of `records.MODALITIES`."""
+        return tuple(name for name in MODALITIES if getattr(self, name) is not None)
+
+
+# --- training -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage of a run. Exactly one of `steps` and `epochs` is given.
+
+    modalities: the encoders and views that are trained; clips bring only these.
+    warmup:     share of the steps over which the rate rises.
+    balance:    0 draws clips as they come, 1 draws every class alike.
+    freeze:     prefixes of module names that are not trained ("encoders", "heads.emotion.speech").
+    paired:     clips of different corpora with one label are composed into one clip with all modalities.
+    patience:   validations without progress after which the stage ends; None never ends early.
+    validate_every: steps between validations; None is once per epoch.
+    """
+
+    name: str
+    modalities: tuple[Literal["speech", "text", "vision"], ...]
+    steps: Count | None = None
+    epochs: Count | None = None
+    batch_size: Count = 32
+    lr: Positive = 1e-3
+    weight_decay: NotNegative = 0.01
+    warmup: Share = 0.1
+    clip_norm: Positive | None = 1.0
+    ema: Share | None = None
+    balance: Share = 1.0
+    freeze: tuple[str, ...] = ()
+    paired: bool = False
+    modality_dropout: Share = 0.0
+    label_smoothing: Share = 0.0
+    mixup: NotNegative = 0.0
+    patience: Count | None = None
+    validate_every: Count | None = None
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Stages in order. `start_from` is a bundle whose weights the run begins with; 0 devices means CPU."""
+
+    stages: tuple[StageConfig, ...] = ()
+    devices: Count = 1
+    workers: Whole = 0
+    start_from: str | None = None
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """Everything that a run depends on. `seed` is the source of all its randomness.
+
+    `licence` is that of the weights; what their training data imposes is for whoever trains to know.
+    """
+
+    name: str
+    seed: Whole = 0
+    licence: str = "not stated"
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+# --- reading and writing ------------------------------------------------------------------------------------
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
+    """A section of the tree, or the whole of it, from plain values. Fields left out take their defaults.
+
+    Raises ConfigError naming every fault at once: `config_unknown_key` when a key does not exist (with the
+    nearest one that does), else `config_invalid` for wrong types, ranges and contradictions.
+    """
+    config = read_section(cls, values)
+    if isinstance(config, ExperimentConfig):
+        found = _contradictions(config)
+        if found:
+            raise ConfigError("config_invalid", "; ".join(found))
+    return config
+
+
+def from_yaml(text: str) -> ExperimentConfig:
+    """A run's tree from YAML. Raises ConfigError `config_invalid`, `config_unknown_key`."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError("config_invalid", f"not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, Mapping):
+        raise ConfigError("config_invalid", f"expected name, data, model and train; got {values!r}")
+    return from_dict(ExperimentConfig, values)
+
+
+def to_yaml(config: ExperimentConfig) -> str:
+    """The tree as YAML; `from_yaml` gives an equal tree back."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def load_config(path: str | Path) -> ExperimentConfig:
+    """A run's tree from a YAML file. Raises ConfigError `config_invalid`, `config_unknown_key`."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("config_invalid", f"cannot read the settings in {path}: {error}") from error
+    return from_yaml(text)
+
+
+def apply_settings(config: ExperimentConfig, settings: Sequence[str]) -> ExperimentConfig:
+    """The tree with `path=value` settings applied, as `--set train.stages.0.lr=1e-3` gives them.
+
+    Values are YAML. A section that is None begins from its defaults. Raises ConfigError `config_unknown_key`
+    or `config_invalid`.
+    """
+    tree = to_dict(config)
+    for setting in settings:
+        put(tree, setting)
+    return from_dict(ExperimentConfig, tree)
+
+
+def _contradictions(config: ExperimentConfig) -> list[str]:
+    """What each value alone cannot show: settings that exclude or need each other."""
+    data, model, found = config.data, config.model, []
+    if (data.folds is None) != (data.fold is None):
+        found.append("data.folds and data.fold: give both or neither")
+    elif data.folds is not None and data.fold is not None and data.fold >= data.folds:
+        found.append(f"data.fold: expected 0 to {data.folds - 1}, got {data.fold}")
+    augment = data.augment
+    for name, (low, high) in {
+        "snr_low and snr_high": (augment.snr_low, augment.snr_high),
+        "speed_range": augment.speed_range,
+        "crop_seconds": augment.crop_seconds,
+    }.items():
+        if low > high:
+            found.append(f"data.augment.{name}: expected low to high, got {low:g} and {high:g}")
+    found.extend(_repeated("model.tasks", [task.name for task in model.tasks]))
+    for i, task in enumerate(model.tasks):
+        if task.kind != "dimension" and not task.labels:
+            found.append(f"model.tasks.{i}.labels: a {task.kind} task needs labels")
+        found.extend(_repeated(f"model.tasks.{i}.labels", task.labels))
+    found.extend(_repeated("train.stages", [stage.name for stage in config.train.stages]))
+    for i, stage in enumerate(config.train.stages):
+        if (stage.steps is None) == (stage.epochs is None):
+            found.append(f"train.stages.{i}: give exactly one of steps and epochs")
+        absent = [name for name in stage.modalities if name not in model.modalities]
+        if absent or not stage.modalities:
+            have = ", ".join(model.modalities) or "none"
+            found.append(f"train.stages.{i}.modalities: the model has {have}, got {list(stage.modalities)}")
+    return found
+
+
+def _repeated(path: str, names: Sequence[str]) -> list[str]:
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    return [f"{path}: {name!r} is there twice" for name in twice]

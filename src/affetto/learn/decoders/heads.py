@@ -1,0 +1,60 @@
+"""Small private decoders of one task and one view: vector [B D] or Track [B T D] in, logits [B C] out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from affetto.learn.layers.transformer import CrossBlock
+from affetto.records import Track
+
+
+class LinearHead(nn.Module):
+    """One linear map of the view's vector."""
+
+    def __init__(self, dim: int, classes: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(dim, classes)
+
+    def forward(self, vector: Tensor, track: Track | None = None) -> Tensor:
+        """vector: [B D]. Returns [B C]."""
+        return self.out(vector)
+
+
+class MlpHead(nn.Module):
+    """One hidden layer between the view's vector and the logits."""
+
+    def __init__(self, dim: int, classes: int, *, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(dim, dim)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(dim, classes)
+
+    def forward(self, vector: Tensor, track: Track | None = None) -> Tensor:
+        """vector: [B D]. Returns [B C]."""
+        return self.out(self.dropout(nn.functional.gelu(self.hidden(vector))))
+
+
+class QueryHead(nn.Module):
+    """A learned query per class reads the view's Track (Liu et al. 2021, "Query2Label"): classes can look at
+    different moments. Without a Track the vector is read as a single step.
+    """
+
+    def __init__(
+        self, dim: int, classes: int, *, heads: int = 4, layers: int = 1, dropout: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(1, classes, dim) * 0.02)
+        self.blocks = nn.ModuleList(CrossBlock(dim, heads, dropout=dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(dim)
+        self.weight = nn.Parameter(torch.randn(classes, dim) * dim**-0.5)
+        self.bias = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, vector: Tensor, track: Track | None = None) -> Tensor:
+        """vector: [B D]; track: [B T D]. Returns [B C]."""
+        if track is None:
+            track = Track(vector[:, None], torch.ones_like(vector[:, :1], dtype=torch.bool))
+        x = self.queries.expand(vector.shape[0], -1, -1)
+        for block in self.blocks:
+            x = block(x, track.values, track.mask)
+        return (self.norm(x) * self.weight).sum(dim=-1) + self.bias

@@ -1,0 +1,78 @@
+"""An experiment for a manifest of one's own: sized by what its clips hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from affetto.errors import DataError
+from affetto.labels import EMOTIONS
+from affetto.learn.config import (
+    CorpusConfig,
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    SpeechConfig,
+    StageConfig,
+    TaskConfig,
+    TextConfig,
+    TrainConfig,
+    VisionConfig,
+)
+from affetto.records import MODALITIES, Clip, Label, TaskKind
+
+
+def own(path: str, name: str, clips: Sequence[Clip]) -> ExperimentConfig:
+    """A stage per modality, then one for their fusion; a task per label that the clips carry.
+
+    Where hardly any clip brings several modalities, the fusion learns from clips composed by label. Raises
+    DataError `manifest_column_missing` when no clip carries a label.
+    """
+    tasks = tuple(
+        _task(task, clips) for task in dict.fromkeys(task for clip in clips for task in clip.labels)
+    )
+    if not tasks:
+        raise DataError(
+            "manifest_column_missing", f"{path} has no labels to learn from: add a column, such as emotion"
+        )
+    modalities = tuple(name for name in MODALITIES if any(name in clip.modalities() for clip in clips))
+    stages = [StageConfig(name, (name,), epochs=20, ema=0.99, patience=5) for name in modalities]  # type: ignore[arg-type]
+    if len(modalities) > 1:
+        together = sum(len(clip.modalities()) > 1 for clip in clips) > 0.5 * len(clips)
+        stages.append(
+            StageConfig(
+                "fusion",
+                modalities,  # type: ignore[arg-type]
+                epochs=10,
+                lr=3e-4,
+                ema=0.99,
+                patience=5,
+                paired=not together and tasks[0].kind == "single-label",
+                modality_dropout=0.5,
+            )
+        )
+    return ExperimentConfig(
+        name=name,
+        data=DataConfig(corpora=(CorpusConfig("manifest", path),)),
+        model=ModelConfig(
+            speech=SpeechConfig() if "speech" in modalities else None,
+            text=TextConfig() if "text" in modalities else None,
+            vision=VisionConfig() if "vision" in modalities else None,
+            tasks=tasks,
+        ),
+        train=TrainConfig(stages=tuple(stages)),
+    )
+
+
+def _task(name: str, clips: Sequence[Clip]) -> TaskConfig:
+    labels = [clip.labels[name] for clip in clips if name in clip.labels]
+    classes = sorted({label for value in labels for label in _classes(value)})
+    kind: TaskKind = "single-label" if classes else "dimension"
+    if name == "emotion":
+        classes = [emotion for emotion in EMOTIONS if emotion in classes]
+    return TaskConfig(name, kind, tuple(classes))
+
+
+def _classes(label: Label) -> tuple[str, ...]:
+    if isinstance(label, str):
+        return (label,)
+    return tuple(label) if isinstance(label, (tuple, Mapping)) else ()

@@ -1,0 +1,155 @@
+"""A trained Recogniser as ONNX parts: one per modality (raw medium in, Track out) and the fusion.
+
+The model never learns of ONNX: small wrappers here turn its Tracks into plain tensors with names, and batch
+and time are left free. An absent modality enters the fusion as a single step whose mask is False.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from affetto.bundle import FUSION
+from affetto.learn.models.recogniser import Output, Recogniser
+from affetto.records import Track
+
+OPSET = 20
+#: What a part's first input is called.
+INPUTS: Mapping[str, str] = {"speech": "waveform", "text": "ids", "vision": "pixels"}
+
+
+class EncoderPart(nn.Module):
+    """One encoder with tensors in and out."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """values [B N], [B T] or [B T 3 S S] and its mask; returns values [B T D] and mask [B T]."""
+        track = self.encoder(Track(values, mask))
+        return track.values, track.mask
+
+
+class FusionPart(nn.Module):
+    """Fusion, heads and votes with tensors in and out."""
+
+    def __init__(self, model: Recogniser) -> None:
+        super().__init__()
+        self.modalities = model.modalities
+        self.model = model
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Per modality values [B T D] and mask [B T]; returns the values of `named`."""
+        return tuple(named(self.model.fuse(self.tracks(inputs))).values())
+
+    def tracks(self, inputs: Sequence[Tensor]) -> dict[str, Track]:
+        """The flat inputs as Tracks."""
+        pairs = zip(inputs[::2], inputs[1::2], strict=True)
+        return {name: Track(*pair) for name, pair in zip(self.modalities, pairs, strict=True)}
+
+
+def named(output: Output) -> dict[str, Tensor]:
+    """An output flat, under the names of the fusion part: `task.view`, `task.weights`, `embedding.view`."""
+    flat = {f"{task}.{view}": x for task, views in output.logits.items() for view, x in views.items()}
+    flat.update({f"{task}.weights": x for task, x in output.weights.items()})
+    flat.update({f"embedding.{view}": x for view, x in output.embeddings.items()})
+    return flat
+
+
+def export_parts(model: Recogniser, *, picture: int | None) -> dict[str, bytes]:
+    """The fp32 parts of a model in evaluation mode, on the CPU: modality or "fusion" to ONNX bytes.
+
+    `picture` is the side in pixels of what the vision part takes, when the model has one. The graphs are
+    checked against the ONNX specification; `parity.compare_with_torch` checks their answers.
+    """
+    parts = {}
+    for name, encoder in model.encoders.items():
+        outputs = ["values", "mask_out"]
+        parts[name] = _export(EncoderPart(encoder), _example(name, picture), [INPUTS[name], "mask"], outputs)
+    fusion = FusionPart(model).eval()
+    example = []
+    for place, encoder in enumerate(model.encoders.values()):
+        # Unlike lengths, or the exporter would take them for one and the same.
+        example += _masked(torch.randn(2, 3 + place, int(encoder.out_dim)))  # type: ignore[arg-type]
+    with torch.inference_mode():
+        outputs = list(named(model.fuse(fusion.tracks(example))))
+    inputs = [f"{name}_{what}" for name in model.modalities for what in ("values", "mask")]
+    parts[FUSION] = _export(fusion, example, inputs, outputs)
+    return parts
+
+
+def _example(modality: str, picture: int | None) -> list[Tensor]:
+    if modality == "speech":
+        return _masked(torch.randn(2, 8000))
+    if modality == "text":
+        return _masked(torch.zeros(2, 5, dtype=torch.int64))
+    return _masked(torch.rand(2, 3, 3, picture or 48, picture or 48))
+
+
+def _masked(values: Tensor) -> list[Tensor]:
+    """Values and a mask in which the second row is shorter than the first."""
+    mask = torch.ones(values.shape[:2], dtype=torch.bool)
+    mask[1, values.shape[1] // 2 :] = False
+    return [values, mask]
+
+
+def _export(part: nn.Module, example: Sequence[Tensor], inputs: list[str], outputs: list[str]) -> bytes:
+    free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    # `forward(*inputs)` counts as one argument, a tuple.
+    shapes = (tuple(free for _ in example),) if isinstance(part, FusionPart) else tuple(free for _ in example)
+    with _quiet(), torch.no_grad():
+        # What the exporter cannot prove of lengths (that halving twice is quartering) becomes a check at run
+        # time, which ONNX leaves out; otherwise it would fix the length of the example.
+        program = torch.export.export(
+            part.eval(),
+            tuple(example),
+            dynamic_shapes=shapes,
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=inputs,
+            output_names=outputs,
+            external_data=False,
+            verbose=False,
+        )
+    assert exported is not None  # with dynamo=True there always is one
+    return tidy(exported.model_proto)
+
+
+def tidy(model: onnx.ModelProto) -> bytes:
+    """Check a model and serialise it without what only its maker reads (source lines, inferred shapes)."""
+    model.producer_name, model.producer_version, model.doc_string = "affetto", "", ""
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
+        value.doc_string = ""
+    del model.graph.value_info[:], model.graph.metadata_props[:], model.metadata_props[:]
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on torchvision and torch's deprecations: nobody can act on them."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

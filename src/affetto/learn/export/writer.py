@@ -1,0 +1,238 @@
+"""From a trained model to a bundle, and from a bundle back to a model that training can start from.
+
+Weights are rounded to fp16 first and everything is made from the rounded ones: parts made again later from
+`model.safetensors` are then the parts that were measured.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from affetto.bundle import (
+    PRECISIONS,
+    Bundle,
+    BundleInfo,
+    Calibration,
+    CorpusInfo,
+    Parts,
+    SpeechPart,
+    TaskInfo,
+    TextPart,
+    VisionPart,
+    part_file,
+)
+from affetto.errors import AffettoError, BundleError, TrainingError
+from affetto.learn.config import ModelConfig, from_dict, to_dict
+from affetto.learn.export.card import Card, render_card
+from affetto.learn.export.folder import as_json, write_bundle_folder
+from affetto.learn.export.onnx import INPUTS, export_parts
+from affetto.learn.export.parity import compare_precisions, compare_with_torch, random_items
+from affetto.learn.export.parts import Inputs, padded
+from affetto.learn.export.quantise import Quantised, quantise_dynamic, quantise_static
+from affetto.learn.models.build import build_recogniser
+from affetto.learn.models.recogniser import Recogniser
+
+WEIGHTS, CONFIG, TOKENIZER, PARITY, README = (
+    "model.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "parity.json",
+    "README.md",
+)
+_STATIC = ("speech", "vision")
+_COMPARED = 12  # random items against torch, each alone and in a batch
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a bundle says of itself beside its weights. `languages` are those that its text part reads."""
+
+    name: str
+    version: str
+    licence: str
+    languages: tuple[str, ...] = ()
+    corpora: tuple[CorpusInfo, ...] = ()
+    reserved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    card: Card = field(default_factory=Card)
+
+
+def write_bundle(
+    model: Recogniser,
+    config: ModelConfig,
+    out: str | Path,
+    facts: Facts,
+    *,
+    tokenizer: bytes | None = None,
+    examples: Sequence[Inputs] = (),
+    truth: Sequence[int] | None = None,
+    calibration: Mapping[str, Mapping[str, Mapping[str, Calibration]]] | None = None,
+    precisions: Sequence[str] = PRECISIONS,
+) -> Bundle:
+    """Export, quantise, compare, and write the bundle of a trained model; the model itself is not changed.
+
+    tokenizer: the bytes of tokenizer.json, for a model that reads text. examples: items of typical media
+    (prepared inputs, any subset each), which give int8 its scales and its comparison with fp32; truth: their
+    emotions, as places among the task's labels. calibration: see `BundleInfo`; `calibrate.fit_calibration`
+    wants a bundle first, and `with_calibration` then adds it. precisions: the parts that the bundle keeps.
+
+    Raises TrainingError `parity_failed`, BundleError `output_unwritable`, `run_exists`, `bundle_invalid`.
+    """
+    twin = rounded(model)
+    parts, parity = _make_parts(twin, config, precisions, examples, truth)
+    info = BundleInfo(
+        name=facts.name,
+        version=facts.version,
+        licence=facts.licence,
+        tasks=tuple(_task(task.name, config, twin) for task in config.tasks),
+        views=tuple(twin.fusion.views),  # type: ignore[arg-type]
+        parts=_parts_info(twin, config, facts),
+        calibration=calibration or {},
+        corpora=facts.corpora,
+        reserved=facts.reserved,
+    )
+    files = {
+        **parts,
+        WEIGHTS: safetensors.torch.save(_state(twin)),
+        CONFIG: as_json({"model_type": "affetto", "model": to_dict(config)}),
+        PARITY: as_json(parity),
+        README: render_card(info, facts.card, parity).encode(),
+    }
+    if tokenizer is not None:
+        files[TOKENIZER] = tokenizer
+    return write_bundle_folder(out, info, files)
+
+
+def with_calibration(
+    bundle: Bundle,
+    out: str | Path,
+    calibration: Mapping[str, Mapping[str, Mapping[str, Calibration]]],
+    card: Card,
+) -> Bundle:
+    """The bundle again, with calibration fitted and its card written anew. `out` may be the bundle itself."""
+    info = bundle.info.model_copy(update={"calibration": calibration})
+    files = {name: bundle.read(name) for name in info.files}
+    files[README] = render_card(info, card, json.loads(files.get(PARITY, b"{}"))).encode()
+    return write_bundle_folder(out, info, files)
+
+
+def remake_parts(
+    bundle: Bundle, out: str | Path, precision: str, *, examples: Sequence[Inputs] = ()
+) -> Bundle:
+    """The bundle with the parts of one precision and no other: those it has, or new ones from its weights.
+
+    `examples` are needed to make int8 parts. Raises BundleError and TrainingError as `write_bundle` does.
+    """
+    parts = {part_file(name, precision) for name in (*bundle.info.parts.modalities(), "fusion")}
+    others = [name for name in bundle.info.files if not name.endswith(".onnx")]
+    files = {name: bundle.read(name) for name in others}
+    if parts <= set(bundle.info.files):
+        files |= {name: bundle.read(name) for name in parts}
+    else:
+        made, parity = _make_parts(load_model(bundle), load_config(bundle), [precision], examples, None)
+        # A comparison that was made with labels, when the bundle was written, is worth more than a new one.
+        files |= {**made, PARITY: as_json({**parity, **json.loads(files.get(PARITY, b"{}"))})}
+    return write_bundle_folder(out, bundle.info, files)
+
+
+def load_config(bundle: Bundle) -> ModelConfig:
+    """The model section of the config that the bundle's weights belong to."""
+    try:
+        return from_dict(ModelConfig, json.loads(bundle.read(CONFIG))["model"])
+    except (ValueError, KeyError, TypeError, AffettoError) as error:
+        raise BundleError("bundle_invalid", f"{bundle.path}: {CONFIG} holds no model: {error}") from error
+
+
+def load_model(bundle: Bundle) -> Recogniser:
+    """The bundle's model with its weights, in evaluation mode: what training starts from.
+
+    Raises BundleError `bundle_invalid` when config and weights do not belong together.
+    """
+    model = build_recogniser(load_config(bundle))
+    try:
+        model.load_state_dict(safetensors.torch.load(bundle.read(WEIGHTS)))
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BundleError(
+            "bundle_invalid", f"{bundle.path}: {WEIGHTS} does not fit {CONFIG}: {reason}"
+        ) from error
+    return model.eval()
+
+
+def rounded(model: Recogniser) -> Recogniser:
+    """A copy on the CPU, in evaluation mode, whose weights are exact in fp16.
+
+    Raises TrainingError `loss_not_finite` for weights that are not finite, or too large for fp16.
+    """
+    twin = copy.deepcopy(model).cpu().float().eval()
+    with torch.no_grad():
+        for name, weight in twin.named_parameters():
+            weight.copy_(weight.half())
+            if not torch.isfinite(weight).all():
+                raise TrainingError("loss_not_finite", f"weights {name} are not finite in fp16: train again")
+    return twin
+
+
+def _make_parts(
+    model: Recogniser,
+    config: ModelConfig,
+    precisions: Sequence[str],
+    examples: Sequence[Inputs],
+    truth: Sequence[int] | None,
+) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Files of the parts, and what parity.json says of them."""
+    picture = config.vision.size if config.vision else 0
+    fp32 = export_parts(model, picture=picture)
+    vocabulary = config.text.vocab_size if config.text else 1
+    noise = random_items(_COMPARED, modalities=model.modalities, vocabulary=vocabulary, picture=picture)
+    parity: dict[str, Any] = {"torch_vs_onnx": compare_with_torch(model, fp32, noise)}
+    files = {part_file(name, "fp32"): data for name, data in fp32.items()} if "fp32" in precisions else {}
+    if "int8" in precisions:
+        quantised = {name: _quantise(name, data, examples) for name, data in fp32.items()}
+        int8 = {name: part.model for name, part in quantised.items()}
+        files |= {part_file(name, "int8"): data for name, data in int8.items()}
+        parity["quantised"] = {n: {"int8": q.quantised, "fp32": dict(q.left)} for n, q in quantised.items()}
+        parity["int8_vs_fp32"] = compare_precisions(fp32, int8, examples, truth)
+    return files, parity
+
+
+def _quantise(name: str, model: bytes, examples: Sequence[Inputs]) -> Quantised:
+    if name not in _STATIC:
+        return quantise_dynamic(model)
+    items = [padded([item[name]]) for item in examples if name in item]
+    if not items:
+        raise TrainingError(
+            "config_invalid", f"int8 needs examples of {name} for its scales: give some, or make fp32 only"
+        )
+    return quantise_static(model, [{INPUTS[name]: values, "mask": mask} for values, mask in items])
+
+
+def _task(name: str, config: ModelConfig, model: Recogniser) -> TaskInfo:
+    task = next(task for task in config.tasks if task.name == name)
+    return TaskInfo(name=name, kind=task.kind, labels=task.labels, views=model.views_of(name))
+
+
+def _parts_info(model: Recogniser, config: ModelConfig, facts: Facts) -> Parts:
+    parts: dict[str, Any] = {}
+    for name, encoder in model.encoders.items():
+        track = {"width": encoder.out_dim, "clock": encoder.rate}
+        if name == "speech":
+            parts[name] = SpeechPart(**track)  # type: ignore[arg-type]
+        if name == "text" and config.text is not None:
+            parts[name] = TextPart(languages=facts.languages, max_tokens=config.text.max_tokens, **track)  # type: ignore[arg-type]
+        if name == "vision" and config.vision is not None:
+            parts[name] = VisionPart(size=config.vision.size, **track)  # type: ignore[arg-type]
+    return Parts(**parts)
+
+
+def _state(model: Recogniser) -> dict[str, torch.Tensor]:
+    """Weights in fp16; statistics stay in fp32, they may lie outside its range."""
+    weights = {name for name, _ in model.named_parameters()}
+    return {k: (v.half() if k in weights else v).contiguous() for k, v in model.state_dict().items()}

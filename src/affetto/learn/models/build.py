@@ -1,0 +1,131 @@
+"""From a ModelConfig to a model: the only reader of ModelConfig, and the place where names become classes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import nn
+
+from affetto.errors import ConfigError
+from affetto.learn.config import ModelConfig, SpeechConfig, TaskConfig, TextConfig
+from affetto.learn.decoders import HEADS
+from affetto.learn.encoders import ENCODERS
+from affetto.learn.encoders.frontend import SpecAugment, SpeechFrontEnd
+from affetto.learn.encoders.text import load_vectors
+from affetto.learn.fusion import FUSED, FUSIONS, VOTES
+from affetto.learn.models.recogniser import Recogniser
+
+
+def build_recogniser(config: ModelConfig, *, tokens: Sequence[str] | None = None) -> Recogniser:
+    """A recogniser with fresh weights, drawn from torch's global generator.
+
+    `tokens` is the vocabulary in order: with it, the word vectors that `config.text.vectors` names become the
+    first weights of the text encoder. Without it (when trained weights follow) the file is not opened.
+
+    Raises ConfigError `config_invalid` for unknown names and sizes that do not fit, naming the path.
+    """
+    if not config.modalities:
+        raise ConfigError("config_invalid", "model: expected at least one of speech, text, vision")
+    encoders = {name: _encoder(name, config) for name in config.modalities}
+    if config.text is not None and config.text.vectors is not None and tokens is not None:
+        _set_vectors(encoders["text"], config.text, tokens)
+    fusion = _build(FUSIONS, "model.fusion", config.fusion, config.modalities, config.dim)
+    views = {task.name: _views(task, fusion.views, f"model.tasks.{i}") for i, task in enumerate(config.tasks)}
+    heads = {
+        task.name: {view: _head(task, config.dim, f"model.tasks.{i}") for view in views[task.name]}
+        for i, task in enumerate(config.tasks)
+    }
+    vote = config.fusion.vote or fusion.vote
+    votes = {task.name: _vote(task, views[task.name], vote) for task in config.tasks}
+    return Recogniser(encoders, fusion, heads, votes)
+
+
+def resolve(registry: Mapping[str, str], name: str, path: str) -> Callable[..., Any]:
+    """What a registry's entry `module:name` points to.
+
+    Raises ConfigError `config_invalid`, naming the nearest known name, when `name` is not there.
+    """
+    if name not in registry:
+        nearest = get_close_matches(name, registry, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        known = ", ".join(registry)
+        raise ConfigError("config_invalid", f"{path}: expected one of {known}, got {name!r}{hint}")
+    module, _, attribute = registry[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _encoder(modality: str, config: ModelConfig) -> nn.Module:
+    section = getattr(config, modality)
+    path = f"model.{modality}"
+    if isinstance(section, SpeechConfig):
+        return _build(ENCODERS[modality], path, section, config.dim, _speech_front_end(section))
+    return _build(ENCODERS[modality], path, section, config.dim)
+
+
+def _speech_front_end(config: SpeechConfig) -> SpeechFrontEnd:
+    sizes = config.specaugment
+    augment = SpecAugment(
+        frequency_masks=sizes.frequency_masks,
+        frequency_width=sizes.frequency_width,
+        time_masks=sizes.time_masks,
+        time_seconds=sizes.time_seconds,
+        warp=sizes.warp,
+    )
+    return SpeechFrontEnd(config.n_mels, config.normalise_seconds, augment)
+
+
+def _build(registry: Mapping[str, str], path: str, section: Any, *parts: Any) -> Any:
+    """The class that `section.name` names, given `parts` and those settings that its constructor asks for."""
+    cls = resolve(registry, section.name, f"{path}.name")
+    asked = inspect.signature(cls).parameters.values()
+    settings = {p.name: getattr(section, p.name) for p in asked if p.kind is p.KEYWORD_ONLY}
+    try:
+        return cls(*parts, **settings)
+    except ValueError as error:
+        raise ConfigError("config_invalid", f"{path}: {error}") from error
+
+
+def _views(task: TaskConfig, views: tuple[str, ...], path: str) -> tuple[str, ...]:
+    """The task's views in the fusion's order."""
+    if task.views is None:
+        return views
+    unknown = [view for view in task.views if view not in views]
+    if unknown or not task.views:
+        got = ", ".join(task.views) or "none"
+        raise ConfigError("config_invalid", f"{path}.views: expected some of {', '.join(views)}, got {got}")
+    return tuple(view for view in views if view in task.views)
+
+
+def _head(task: TaskConfig, dim: int, path: str) -> nn.Module:
+    if task.kind == "sequence":
+        raise ConfigError("config_invalid", f"{path}.kind: a recogniser has no head for sequences yet")
+    classes = 1 if task.kind == "dimension" else len(task.labels)
+    try:
+        return resolve(HEADS, task.head, f"{path}.head")(dim, classes)
+    except ValueError as error:
+        raise ConfigError("config_invalid", f"{path}: {error}") from error
+
+
+def _vote(task: TaskConfig, views: tuple[str, ...], name: str) -> nn.Module:
+    # A task without the fused view, or of a kind that has no majority, takes the vote that suits it.
+    if (name == FUSED and FUSED not in views) or (name == "majority" and task.kind != "single-label"):
+        name = "learned" if name == FUSED else "mean"
+    return resolve(VOTES, name, "model.fusion.vote")(views, task.kind)
+
+
+def _set_vectors(encoder: nn.Module, config: TextConfig, tokens: Sequence[str]) -> None:
+    vectors, known = load_vectors(str(config.vectors), tokens)
+    weight = encoder.get_submodule("embedding").get_parameter("weight")
+    if vectors.shape != weight.shape:
+        raise ConfigError(
+            "config_invalid",
+            f"model.text: {config.vectors} gives {vectors.shape[0]} vectors of {vectors.shape[1]}, expected "
+            f"vocab_size {weight.shape[0]} of width {weight.shape[1]}",
+        )
+    with torch.no_grad():
+        weight[known] = vectors[known]

@@ -1,0 +1,80 @@
+"""The clips of an experiment: read by the corpora's readers, split by speaker, reserved people set apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from affetto.data.corpora import read_corpus
+from affetto.data.manifest import Corpus
+from affetto.data.splits import folds_by_speaker, hold_out_corpus, reserve, split_by_speaker
+from affetto.errors import ConfigError
+from affetto.learn.config import CorpusConfig, DataConfig
+from affetto.records import Clip
+
+
+def load_clips(data: DataConfig, seed: int = 0) -> list[Clip]:
+    """Every clip in "train", "validation" or "test": `split_clips` of what `load_corpora` reads."""
+    return split_clips([clip for corpus in load_corpora(data) for clip in corpus.clips], data, seed)
+
+
+def load_corpora(data: DataConfig) -> list[Corpus]:
+    """The corpora as their readers find them; clips carry their corpus's name and the labels that are wanted.
+
+    Raises ConfigError `config_invalid` without corpora; DataError `corpus_unknown`, `corpus_layout` and what
+    reading a manifest raises.
+    """
+    if not data.corpora:
+        raise ConfigError("config_invalid", "data.corpora is empty: name a corpus or a manifest")
+    return [_read(corpus, data.root) for corpus in data.corpora]
+
+
+def split_clips(clips: Sequence[Clip], data: DataConfig, seed: int = 0) -> list[Clip]:
+    """Every clip in "train", "validation" or "test"; nobody in two of them.
+
+    Reserved people, the fold and the corpus that are held out, and official test sets are "test". Official
+    validation sets stay. Of other corpora a share `validation` of the speakers (of the texts or ids, where
+    there are no speakers) is drawn. Raises DataError `split_impossible`.
+    """
+    clips = reserve(clips, data.reserved)
+    if data.hold_out is not None:
+        clips = hold_out_corpus(clips, data.hold_out)
+    if data.folds is not None and data.fold is not None:
+        clips = _hold_out_fold(clips, data.folds, data.fold)
+    if data.validation in (0.0, 1.0):
+        only = "train" if data.validation == 0.0 else "validation"
+        return [clip if clip.split else replace(clip, split=only) for clip in clips]
+    watched = {clip.corpus for clip in clips if clip.split == "validation"}
+    clips = [c if c.split != "train" or c.corpus in watched else replace(c, split=None) for c in clips]
+    return split_by_speaker(clips, {"train": 1.0 - data.validation, "validation": data.validation}, seed)
+
+
+def _read(config: CorpusConfig, root: str) -> Corpus:
+    corpus = read_corpus(config.reader, Path(root) / config.path, **config.options)
+    return replace(corpus, clips=tuple(_as_configured(clip, config) for clip in corpus.clips))
+
+
+def _as_configured(clip: Clip, config: CorpusConfig) -> Clip:
+    wanted = clip.labels.keys() if config.tasks is None else config.tasks
+    return replace(
+        clip,
+        corpus=clip.corpus or config.reader,
+        split="test" if config.test_split is not None and clip.split == config.test_split else clip.split,
+        labels={task: label for task, label in clip.labels.items() if task in wanted},
+    )
+
+
+def _hold_out_fold(clips: Sequence[Clip], folds: int, fold: int) -> list[Clip]:
+    """Fold `fold` of every speech corpus's speakers as the test set; people set apart before stay there."""
+    spoken = [clip for clip in clips if _can_be_dealt(clip)]
+    held_out = {(clip.corpus, clip.speaker) for clip in folds_by_speaker(spoken, folds)[fold]}
+
+    def is_held_out(clip: Clip) -> bool:
+        return _can_be_dealt(clip) and (clip.corpus, clip.speaker) in held_out
+
+    return [replace(clip, split="test") if is_held_out(clip) else clip for clip in clips]
+
+
+def _can_be_dealt(clip: Clip) -> bool:
+    return clip.speech is not None and clip.speaker is not None and clip.split is None

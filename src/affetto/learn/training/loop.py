@@ -1,0 +1,243 @@
+"""`fit`: the stages of an experiment, one after another, in one run folder."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lightning
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from affetto.data.audit import check_leaks
+from affetto.errors import AffettoError, ConfigError
+from affetto.features.text import load_tokenizer, train_tokenizer
+from affetto.learn.config import ExperimentConfig, ModelConfig, StageConfig
+from affetto.learn.models.build import build_recogniser
+from affetto.learn.models.recogniser import Recogniser
+from affetto.learn.training.checkpoint import restore_last, save_last, write_bytes_atomically
+from affetto.learn.training.display import Display
+from affetto.learn.training.media_cache import ClipKey, MediaCache
+from affetto.learn.training.optimisation import freeze
+from affetto.learn.training.randomness import torch_seed
+from affetto.learn.training.run_folder import RunFolder, open_run
+from affetto.learn.training.stage import Bookkeeping, Run, StageModule, StageState, finish
+from affetto.learn.training.stop import StopSignals
+from affetto.learn.training.validation import predict_logits, scores, write_logits
+from affetto.learn.training.vocabulary import vocabulary
+from affetto.records import Clip
+
+CHECKPOINT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run begins with instead of fresh weights: those of another model, and its tokenizer."""
+
+    weights: Mapping[str, Tensor]
+    tokenizer: bytes | None = None
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a run leaves behind.
+
+    scores: `task.view.metric` to value on the validation clips as they are (nothing composed), by the final
+    weights. history: every validation of every stage. unreadable: the clips left out, by (corpus, id).
+    """
+
+    recogniser: Recogniser
+    config: ExperimentConfig
+    tokenizer: Tokenizer | None
+    cache: MediaCache
+    scores: Mapping[str, float]
+    history: Sequence[Mapping[str, Any]]
+    unreadable: Mapping[ClipKey, AffettoError]
+    run_folder: Path
+
+
+def fit(
+    config: ExperimentConfig,
+    clips: Sequence[Clip],
+    run_folder: str | Path,
+    *,
+    resume: bool = False,
+    start: Start | None = None,
+    cache: MediaCache | None = None,
+    display: Display | None = None,
+    checkpoint_every: float = CHECKPOINT_SECONDS,
+) -> FitResult:
+    """Train the experiment's model on the clips of the split "train" (or of none), watched on "validation".
+
+    Clips of other splits are not touched. A run that stopped goes on with `resume`, bit for bit as if it had
+    not; a finished one gives its result again. `cache` shares decoded media between runs of one tokenizer.
+    Ctrl-C and SIGTERM save after the current step and raise KeyboardInterrupt.
+
+    Raises DataError `split_leak` (naming the people), `corpus_unreadable`, `nothing_to_predict`,
+    `label_unknown`; TrainingError `run_exists`, `loss_not_finite`, `checkpoint_corrupt`, `output_unwritable`;
+    ConfigError `config_invalid`.
+    """
+    check_leaks(clips)
+    _check_runnable(config)
+    used = [clip for clip in clips if clip.split in (None, "train", "validation")]
+    display = display or Display()
+    with open_run(run_folder, config, resume=resume) as folder, torch.random.fork_rng():
+        cache = cache or MediaCache(config.model, _tokenizer(config.model, used, folder, start))
+        if cache.tokenizer is not None:
+            write_bytes_atomically(folder.tokenizer, cache.tokenizer.to_str().encode())
+        unreadable = cache.add(used, lambda items: display.wrap(items, "reading clips"))
+        folder.write_unreadable(unreadable)
+        if unreadable:
+            display.note(
+                f"{len(unreadable)} of {len(used)} clips left out: see {folder.path / 'unreadable.csv'}"
+            )
+        used = [clip for clip in used if (clip.corpus, clip.id) not in unreadable]
+        recogniser = _build(config, cache, start)
+        run = Run(config, used, folder, recogniser, cache, display, checkpoint_every, history=[])
+        _run_stages(run)
+        return _result(run, unreadable)
+
+
+def _run_stages(run: Run) -> None:
+    saved = restore_last(run.folder.checkpoints) or {"stage": 0, "state": None, "history": []}
+    if "recogniser" in saved:
+        run.recogniser.load_state_dict(saved["recogniser"])
+    run.history.extend(saved["history"])
+    run.folder.write_metrics(run.history)
+    with StopSignals() as stop:
+        for index, stage in enumerate(run.config.train.stages):
+            if index < saved["stage"]:
+                continue
+            _run_stage(run, index, stage, saved if index == saved["stage"] and saved["state"] else None, stop)
+            weights = run.recogniser.state_dict()
+            save_last(
+                run.folder.checkpoints,
+                {"stage": index + 1, "state": None, "recogniser": weights, "history": run.history},
+            )
+            if stop.asked:
+                _stop(run, f"stopped and saved after {stage.name}")
+    run.folder.write_curves(run.history)
+
+
+def _stop(run: Run, what: str) -> NoReturn:
+    run.display.note(f"{what}; --resume goes on")
+    raise KeyboardInterrupt
+
+
+def _run_stage(
+    run: Run, index: int, stage: StageConfig, restored: Mapping[str, Any] | None, stop: StopSignals
+) -> None:
+    """Train one stage to its end, or raise KeyboardInterrupt after having saved."""
+    freeze(run.recogniser, stage.freeze)
+    module = StageModule(run, stage, StageState(**restored["state"]) if restored else StageState())
+    run.display.stage(stage.name, module.plan.total_steps, module.state.step)
+    with _quiet_lightning():
+        books = Bookkeeping(run, index, restored, stop)
+        trainer = lightning.Trainer(
+            accelerator="auto" if run.config.train.devices else "cpu",
+            devices=1,
+            max_epochs=-1,
+            reload_dataloaders_every_n_epochs=1,
+            use_distributed_sampler=False,
+            callbacks=[books],
+            barebones=True,
+        )
+        try:
+            trainer.fit(module)
+        finally:
+            run.display.end()
+    if books.interrupted:
+        _stop(run, f"stopped and saved after step {module.state.step} of {stage.name}")
+    finish(module, run)
+
+
+def _result(run: Run, unreadable: Mapping[ClipKey, AffettoError]) -> FitResult:
+    run.recogniser.requires_grad_(True).eval()
+    clips = [clip for clip in run.clips if clip.split == "validation" and clip.modalities()]
+    clips = [clip for clip in clips if set(clip.modalities()) & set(run.config.model.modalities)]
+    found: dict[str, float] = {}
+    if clips:
+        tasks = run.config.model.tasks
+        logits = predict_logits(run.recogniser, clips, run.cache, workers=run.config.train.workers)
+        write_logits(run.folder.predictions / "validation.npz", logits, clips, tasks)
+        found = scores(logits, clips, tasks)
+    return FitResult(
+        run.recogniser,
+        run.config,
+        run.cache.tokenizer,
+        run.cache,
+        found,
+        run.history,
+        unreadable,
+        run.folder.path,
+    )
+
+
+def _check_runnable(config: ExperimentConfig) -> None:
+    if config.train.devices > 1:
+        raise ConfigError(
+            "config_invalid", f"train.devices is {config.train.devices}: expected 1, or 0 for the CPU"
+        )
+    if not config.train.stages or not config.model.tasks:
+        raise ConfigError("config_invalid", "a run needs at least one of train.stages and of model.tasks")
+
+
+def _tokenizer(
+    model: ModelConfig, clips: Sequence[Clip], folder: RunFolder, start: Start | None
+) -> Tokenizer | None:
+    """The run's own, else the one it starts from, else one made from the training texts."""
+    if model.text is None:
+        return None
+    if folder.tokenizer.exists():
+        return load_tokenizer(folder.tokenizer)
+    if start is not None and start.tokenizer is not None:
+        return load_tokenizer(start.tokenizer)
+    texts = [clip.text for clip in clips if clip.split != "validation" and "text" in clip.modalities()]
+    return train_tokenizer([text for text in texts if text], model.text.vocab_size)
+
+
+def _build(config: ExperimentConfig, cache: MediaCache, start: Start | None) -> Recogniser:
+    torch.manual_seed(torch_seed(config.seed, "weights"))
+    tokens = vocabulary(cache.tokenizer, config.model.text.vocab_size) if config.model.text else None
+    recogniser = build_recogniser(config.model, tokens=tokens)
+    if start is not None:
+        _take_over(recogniser, start.weights)
+    return recogniser
+
+
+def _take_over(recogniser: Recogniser, weights: Mapping[str, Tensor]) -> None:
+    """Copy the weights whose name and shape are the model's: a new task keeps its fresh head."""
+    own = recogniser.state_dict()
+    fitting = {
+        name: value for name, value in weights.items() if name in own and value.shape == own[name].shape
+    }
+    if not fitting:
+        raise ConfigError(
+            "config_invalid",
+            "train.start_from: no weight there fits this model; give it the same model section",
+        )
+    recogniser.load_state_dict(
+        {name: value.to(own[name].dtype) for name, value in fitting.items()}, strict=False
+    )
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Without Lightning's own messages: what a person should know of a run, `Display` says."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\.")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -1,0 +1,111 @@
+"""Decoded media of clips, each decoded once and kept in memory in its smallest exact form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affetto.errors import AffettoError, DataError
+from affetto.features.faces import face_crop
+from affetto.features.text import encode
+from affetto.learn.config import ModelConfig
+from affetto.media import decode_audio, decode_image
+from affetto.records import Clip
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+#: A larger share of unreadable clips than this stops a run: the corpus is wrong, not some files.
+MOST_UNREADABLE = 0.1
+
+#: (corpus, id): ids are unique within a corpus.
+ClipKey = tuple[str | None, str]
+
+_SpeechKey = tuple[str, float | None, float | None]
+
+
+class MediaCache:
+    """Speech as int16 [N], faces as one uint8 plane of luma [S S], text as token ids [T].
+
+    The decoders are parameters so that a resource-limited worker can stand in for them.
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        tokenizer: Tokenizer | None = None,
+        *,
+        decode_speech: Callable[..., NDArray[np.float32]] = decode_audio,
+        decode_face: Callable[..., NDArray[np.uint8]] = decode_image,
+    ) -> None:
+        self._size = model.vision.size if model.vision else 0
+        self._max_tokens = model.text.max_tokens if model.text else 0
+        self.modalities = model.modalities
+        self.tokenizer = tokenizer
+        self._decode_speech, self._decode_face = decode_speech, decode_face
+        self._speech: dict[_SpeechKey, NDArray[np.int16]] = {}
+        self._faces: dict[str, NDArray[np.uint8]] = {}
+        self._tokens: dict[str, NDArray[np.int64]] = {}
+
+    def add(
+        self, clips: Sequence[Clip], wrap: Callable[[Sequence[Clip]], Iterable[Clip]] = iter
+    ) -> dict[ClipKey, AffettoError]:
+        """Decode what is not there yet. Returns the clips that cannot be decoded, each with its error.
+
+        `wrap` may show progress. Raises DataError `corpus_unreadable` when more than a tenth cannot.
+        """
+        unreadable: dict[ClipKey, AffettoError] = {}
+        for clip in wrap(clips):
+            try:
+                self._add(clip)
+            except AffettoError as error:
+                unreadable[clip.corpus, clip.id] = error
+        if len(unreadable) > MOST_UNREADABLE * len(clips):
+            (_, name), first = next(iter(unreadable.items()))
+            raise DataError(
+                "corpus_unreadable",
+                f"{len(unreadable)} of {len(clips)} clips cannot be decoded (clip {name}: {first}); "
+                "check the paths in the manifest",
+            )
+        return unreadable
+
+    def speech(self, clip: Clip) -> NDArray[np.int16]:
+        """Samples [N] of a clip that was added, at 16 kHz."""
+        return self._speech[_speech_key(clip)]
+
+    def face(self, clip: Clip) -> NDArray[np.float32]:
+        """Planes [3 S S] in [0, 1] of a clip that was added; not to be written to."""
+        luma = self._faces[clip.vision or ""].astype(np.float32) / 255
+        return np.broadcast_to(luma, (3, self._size, self._size))
+
+    def tokens(self, clip: Clip) -> NDArray[np.int64]:
+        """Token ids [T] of a clip that was added."""
+        return self._tokens[clip.text or ""]
+
+    def _add(self, clip: Clip) -> None:
+        present = [name for name in clip.modalities() if name in self.modalities]
+        if "speech" in present and _speech_key(clip) not in self._speech:
+            waveform = self._decode_speech(clip.speech, start=clip.start, end=clip.end)
+            self._speech[_speech_key(clip)] = as_int16(waveform)
+        if "vision" in present and clip.vision not in self._faces:
+            planes, _ = face_crop(self._decode_face(clip.vision), self._size)
+            self._faces[clip.vision or ""] = np.rint(planes[0] * 255).astype(np.uint8)
+        if "text" in present and clip.text not in self._tokens and self.tokenizer is not None:
+            self._tokens[clip.text or ""] = encode(self.tokenizer, clip.text or "", self._max_tokens)
+
+
+def as_int16(waveform: NDArray[np.float32]) -> NDArray[np.int16]:
+    """[-1, 1] to 16 bits; exact for what was recorded with 16 bits."""
+    return np.clip(np.rint(waveform * 32768.0), -32768, 32767).astype(np.int16)
+
+
+def as_float(samples: NDArray[np.int16]) -> NDArray[np.float32]:
+    """16 bits to [-1, 1)."""
+    return samples.astype(np.float32) * np.float32(1.0 / 32768.0)
+
+
+def _speech_key(clip: Clip) -> _SpeechKey:
+    return clip.speech or "", clip.start, clip.end

@@ -1,0 +1,127 @@
+"""What moves the weights: parameter groups, the rate, averaged weights, and what stands still."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from affetto.errors import ConfigError
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Two AdamW groups of the trainable parameters: matrices and filters decay; biases, norms, scales do not.
+
+    A parameter of one dimension is a bias, a scale or a single learned token, and a vote's table holds
+    strengths: decay would only pull them to 0.
+    """
+    decaying, still = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            (decaying if parameter.ndim > 1 and not name.startswith("votes.") else still).append(parameter)
+    return [{"params": decaying, "weight_decay": weight_decay}, {"params": still, "weight_decay": 0.0}]
+
+
+def learning_rate(step: int, total: int, peak: float, warmup: float) -> float:
+    """The rate of a step (from 0): a straight rise over the share `warmup`, then half a cosine down to 0.
+
+    Loshchilov and Hutter 2017, "SGDR". A function of the step alone: a resumed run has nothing to restore.
+    """
+    rise = round(warmup * total)
+    if step < rise:
+        return peak * (step + 1) / rise
+    progress = (step - rise) / max(total - rise, 1)
+    return peak * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
+    """Stop the gradients of every parameter whose name begins with a prefix; let all others learn.
+
+    Raises ConfigError `config_invalid` when a prefix names nothing, or nothing is left to learn.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for prefix in prefixes:
+        if not any(_within(name, prefix) for name in names):
+            tops = ", ".join(sorted({".".join(name.split(".")[:2]) for name in names}))
+            raise ConfigError(
+                "config_invalid", f"freeze: {prefix!r} names no part of the model; it has {tops}"
+            )
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not any(_within(name, prefix) for prefix in prefixes))
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError("config_invalid", f"freeze: {', '.join(prefixes)} leaves nothing to train")
+
+
+def set_training_mode(model: nn.Module, frozen: Sequence[str]) -> None:
+    """Training mode for what learns; what is frozen has no dropout and keeps its batch statistics."""
+    model.train()
+    for name, module in model.named_modules():
+        if name and any(_within(name, prefix) for prefix in frozen):
+            module.eval()
+
+
+class AveragedWeights:
+    """An exponential moving average of a model's trainable weights and running statistics.
+
+    Polyak and Juditsky 1992, "Acceleration of Stochastic Approximation by Averaging". Early on the decay is
+    lower, (1 + t) / (10 + t), so that the first random weights are soon forgotten.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._decay, self._updates = decay, 0
+        self._average = {name: value.detach().clone() for name, value in _averaged(model).items()}
+
+    def update(self, model: nn.Module) -> None:
+        """Take in the weights as they are now."""
+        self._updates += 1
+        decay = min(self._decay, (1 + self._updates) / (10 + self._updates))
+        current = _averaged(model)
+        averages = [self._average[name] for name in current]
+        with torch.no_grad():
+            torch._foreach_lerp_(averages, [value.detach() for value in current.values()], 1 - decay)
+
+    @contextmanager
+    def applied(self, model: nn.Module) -> Iterator[None]:
+        """The model with averaged weights, for as long as the block lasts."""
+        current = _averaged(model)
+        kept = {name: value.detach().clone() for name, value in current.items()}
+        _assign(current, self._average)
+        try:
+            yield
+        finally:
+            _assign(current, kept)
+
+    def copy_to(self, model: nn.Module) -> None:
+        """Leave the model with the averaged weights."""
+        _assign(_averaged(model), self._average)
+
+    def state(self) -> dict[str, object]:
+        """What a checkpoint keeps."""
+        return {"updates": self._updates, "average": dict(self._average)}
+
+    def load(self, state: Mapping[str, object]) -> None:
+        """Go on from a checkpoint's state."""
+        self._updates = int(state["updates"])  # type: ignore[call-overload]
+        _assign(self._average, state["average"])  # type: ignore[arg-type]
+
+
+def _averaged(model: nn.Module) -> dict[str, Tensor]:
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    return {
+        name: value
+        for name, value in model.state_dict(keep_vars=True).items()
+        if value.is_floating_point() and name not in frozen
+    }
+
+
+def _assign(targets: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, target in targets.items():
+            target.copy_(values[name])
+
+
+def _within(name: str, prefix: str) -> bool:
+    return name == prefix or name.startswith(prefix.rstrip(".") + ".")

@@ -1,0 +1,101 @@
+"""The clips of a stage, planned epoch by epoch: which are drawn, how they are composed, in which batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+
+from affetto.errors import DataError
+from affetto.learn.config import ExperimentConfig, StageConfig, TaskConfig
+from affetto.learn.models.recogniser import VOTE
+from affetto.learn.training.loaders import Augmentation, BatchBuilder, BatchPlan, text_length
+from affetto.learn.training.media_cache import MediaCache
+from affetto.learn.training.objectives import trained_views
+from affetto.learn.training.pairing import drop_modalities, only_evidence, pair_by_label, pair_count
+from affetto.learn.training.randomness import generator
+from affetto.learn.training.sampling import bucket, draw, epoch_size, shares
+from affetto.learn.training.targets import label_of
+from affetto.learn.training.vocabulary import special_ids, unknown_id
+from affetto.records import Clip
+
+#: Composed validation clips at most: enough for a steady score, and few enough to wait for.
+MOST_VALIDATION_PAIRS = 700
+
+
+class StagePlan:
+    """What a stage reads. `batches(epoch)` is a pure function of the run's seed, the stage and the epoch."""
+
+    def __init__(
+        self, config: ExperimentConfig, stage: StageConfig, clips: Sequence[Clip], cache: MediaCache
+    ) -> None:
+        self._config, self._stage, self._cache = config, stage, cache
+        self._task = config.model.tasks[0]
+        self._trained = [task for task in config.model.tasks if _has_trained_view(task, stage, config)]
+        self._train = self._usable(clip for clip in clips if clip.split in (None, "train"))
+        self.validation = self._validation(self._usable(c for c in clips if c.split == "validation"))
+        weights = {corpus.reader: corpus.weight for corpus in config.data.corpora}
+        self._strata = shares(self._train, self._task, stage.balance, weights)
+        count = pair_count(self._train, self._task, stage.modalities) if stage.paired else len(self._train)
+        if count == 0:
+            raise DataError(
+                "nothing_to_predict",
+                f"stage {stage.name}: no training clip has {' or '.join(stage.modalities)} and a label of "
+                f"{', '.join(task.name for task in config.model.tasks)}; check the corpora of the run",
+            )
+        self._size = epoch_size(count, stage.batch_size)
+        self.steps_per_epoch = -(-self._size // stage.batch_size)
+        self.total_steps = stage.steps or (stage.epochs or 1) * self.steps_per_epoch
+
+    def batches(self, epoch: int) -> list[BatchPlan]:
+        """The batches of an epoch, in order."""
+        stage = self._stage
+        rng = generator(self._config.seed, stage.name, "order", epoch)
+        if stage.paired:
+            drawn = pair_by_label(
+                self._train, rng, task=self._task, modalities=stage.modalities, size=self._size
+            )
+            drawn = [drawn[i] for i in rng.permutation(len(drawn))]
+        else:
+            drawn = [self._train[i] for i in draw(self._strata, self._size, rng)]
+        if stage.modality_dropout:
+            drawn = [drop_modalities(clip, stage.modality_dropout, rng) for clip in drawn]
+        rows = bucket([text_length(self._cache, clip) for clip in drawn], stage.batch_size, rng)
+        firsts = accumulate((len(row) for row in rows), initial=0)
+        return [
+            BatchPlan(tuple(drawn[i] for i in row), epoch, first)
+            for row, first in zip(rows, firsts, strict=False)
+        ]
+
+    def builder(self) -> BatchBuilder:
+        """Makes the batches, augmented."""
+        limits = {corpus.reader: corpus.max_seconds for corpus in self._config.data.corpora}
+        augmentation = Augmentation(
+            self._config.data.augment,
+            self._config.seed,
+            self._stage.name,
+            voices=tuple(clip for clip in self._train if clip.speech is not None),
+            max_seconds={name: seconds for name, seconds in limits.items() if seconds is not None},
+            unknown=unknown_id(self._cache.tokenizer),
+            special=special_ids(self._cache.tokenizer),
+        )
+        return BatchBuilder(self._cache, self._config.model.tasks, augmentation)
+
+    def _usable(self, clips: Iterable[Clip]) -> list[Clip]:
+        evidence = [only_evidence(clip, self._stage.modalities) for clip in clips]
+        labelled = [c for c in evidence if any(label_of(c, task) is not None for task in self._trained)]
+        return [clip for clip in labelled if clip.modalities()]
+
+    def _validation(self, clips: list[Clip]) -> list[Clip]:
+        count = pair_count(clips, self._task, self._stage.modalities) if self._stage.paired else 0
+        if count == 0:
+            return clips
+        size = min(MOST_VALIDATION_PAIRS, 3 * count)
+        rng = generator(self._config.seed, "validation pairs")
+        return pair_by_label(clips, rng, task=self._task, modalities=self._stage.modalities, size=size)
+
+
+def _has_trained_view(task: TaskConfig, stage: StageConfig, config: ExperimentConfig) -> bool:
+    """Whether the stage trains a head of the task: a label without one is no reason to draw a clip."""
+    all_modalities = config.model.modalities
+    views = (VOTE, *all_modalities) if task.views is None else task.views
+    return bool(trained_views(views, stage.modalities, all_modalities))

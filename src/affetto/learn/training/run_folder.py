@@ -1,0 +1,175 @@
+"""The folder of a run: its config, tokenizer, checkpoints, metrics and curves; one trainer at a time.
+
+runs/NAME/  config.yaml  metrics.jsonl  curves.png  tokenizer.json  unreadable.csv
+            checkpoints/  predictions/  bundle/
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from affetto.errors import AffettoError, TrainingError
+from affetto.learn.config import ExperimentConfig, to_yaml
+from affetto.learn.training.checkpoint import write_bytes_atomically
+
+_LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where the parts of a run stand."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.path / "tokenizer.json"
+
+    @property
+    def predictions(self) -> Path:
+        return self.path / "predictions"
+
+    @property
+    def bundle(self) -> Path:
+        return self.path / "bundle"
+
+    def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """All that was measured, one JSON object a line, exactly as the checkpoint beside it has it."""
+        lines = "".join(json.dumps(record) + "\n" for record in history)
+        write_bytes_atomically(self.path / "metrics.jsonl", lines.encode())
+
+    def append_metrics(self, record: Mapping[str, Any]) -> None:
+        """One more measurement."""
+        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def write_unreadable(self, errors: Mapping[tuple[str | None, str], AffettoError]) -> None:
+        """The clips that were left out because they cannot be decoded: corpus, id, code, message."""
+        table = io.StringIO()
+        rows = csv.writer(table, lineterminator="\n")
+        rows.writerow(("corpus", "id", "code", "message"))
+        rows.writerows((*key, error.code, str(error)) for key, error in errors.items())
+        write_bytes_atomically(self.path / "unreadable.csv", table.getvalue().encode())
+
+    def write_curves(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """`curves.png`: the loss and every validation score over steps, one row of pictures per stage."""
+        if history:
+            buffer = io.BytesIO()
+            _draw(history, buffer)
+            write_bytes_atomically(self.path / "curves.png", buffer.getvalue())
+
+
+@contextmanager
+def open_run(path: str | Path, config: ExperimentConfig, *, resume: bool = False) -> Iterator[RunFolder]:
+    """Take a run folder for as long as the block lasts; a new one gets the config.
+
+    Raises TrainingError `run_exists` when the folder holds a run and `resume` is off, when it holds another
+    run than `config` describes, or when another process trains in it; `output_unwritable`.
+    """
+    run = RunFolder(Path(path))
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(
+            "output_unwritable",
+            f"cannot make the run folder {path}: {error.strerror}; choose another with -o",
+        ) from error
+    with _lock(run.path):
+        _claim(run, config, resume)
+        yield run
+
+
+def _claim(run: RunFolder, config: ExperimentConfig, resume: bool) -> None:
+    stored = run.path / "config.yaml"
+    if not stored.exists():
+        if any(entry.name != _LOCK for entry in run.path.iterdir()):
+            raise TrainingError(
+                "run_exists", f"{run.path} holds other files and no run; choose another folder with -o"
+            )
+        write_bytes_atomically(stored, to_yaml(config).encode())
+        return
+    if not resume:
+        raise TrainingError(
+            "run_exists",
+            f"{run.path} already holds a run; go on with it by --resume, or choose another -o",
+        )
+    changed = _differences(stored.read_text(encoding="utf-8"), to_yaml(config))
+    if changed:
+        raise TrainingError(
+            "run_exists",
+            f"{run.path} holds a run with other settings ({', '.join(changed)}); choose another -o",
+        )
+
+
+def _differences(before: str, after: str) -> list[str]:
+    old, new = dict(_leaves(yaml.safe_load(before))), dict(_leaves(yaml.safe_load(after)))
+    return [key for key in dict.fromkeys([*old, *new]) if old.get(key, ...) != new.get(key, ...)]
+
+
+def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a tree with its dotted path."""
+    parts = tree if isinstance(tree, dict) else dict(enumerate(tree)) if isinstance(tree, list) else {}
+    if not parts:
+        yield path, tree
+    for key, part in parts.items():
+        yield from _leaves(part, f"{path}.{key}" if path else str(key))
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """An advisory lock that the system drops with the process: nothing stale is ever left behind."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system: the config check above still guards the folder
+        yield
+        return
+    descriptor = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise TrainingError(
+                "run_exists", f"another process is training in {folder}; wait for it, or choose another -o"
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _draw(history: Sequence[Mapping[str, Any]], target: io.BytesIO) -> None:
+    # The object-oriented interface with its own canvas: no display, no global state, no `pyplot`.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    stages = list(dict.fromkeys(record["stage"] for record in history))
+    figure = Figure(figsize=(11, 3.6 * len(stages)))
+    figure.subplots_adjust(
+        left=0.06, right=0.98, bottom=0.15 / len(stages), top=1 - 0.1 / len(stages), hspace=0.4
+    )
+    axes = figure.subplots(len(stages), 2, squeeze=False)
+    for (left, right), stage in zip(axes, stages, strict=True):
+        records = [record for record in history if record["stage"] == stage]
+        steps = [record["step"] for record in records]
+        left.plot(steps, [record["loss"] for record in records], marker=".")
+        left.set(title=f"{stage}: training loss", xlabel="step")
+        names = dict.fromkeys(name for record in records for name in record["scores"])
+        for name in (name for name in names if not name.endswith(".wa")):
+            right.plot(steps, [record["scores"].get(name) for record in records], marker=".", label=name)
+        right.set(title=f"{stage}: validation", xlabel="step")
+        if right.lines:
+            right.legend(fontsize="x-small")
+    FigureCanvasAgg(figure).print_png(target)

@@ -1,0 +1,244 @@
+"""One stage under Lightning: a thin module from a batch to a loss, and a callback that keeps the books.
+
+Lightning does the looping. All that a checkpoint has to know is in `StageState` and in the tensors; rates,
+batches and random numbers are functions of the step.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor
+
+from affetto.errors import TrainingError
+from affetto.learn.config import ExperimentConfig, StageConfig
+from affetto.learn.models.recogniser import VOTE, Recogniser
+from affetto.learn.training.checkpoint import best_path, read_checkpoint, save_last, write_checkpoint
+from affetto.learn.training.display import Display
+from affetto.learn.training.loaders import make_loader, move
+from affetto.learn.training.media_cache import MediaCache
+from affetto.learn.training.objectives import mixup, supervised, trained_views
+from affetto.learn.training.optimisation import (
+    AveragedWeights,
+    learning_rate,
+    parameter_groups,
+    set_training_mode,
+)
+from affetto.learn.training.planning import StagePlan
+from affetto.learn.training.randomness import torch_seed
+from affetto.learn.training.run_folder import RunFolder
+from affetto.learn.training.stop import StopSignals
+from affetto.learn.training.validation import decisive_score, predict_logits, scores
+from affetto.records import Batch, Clip
+
+_SHOWN_IDS = 8
+_CURVE_SECONDS = 30.0  # drawing takes as long as many steps of a small model
+
+
+@dataclass
+class Run:
+    """What the stages of a run share. `history` has every validation so far."""
+
+    config: ExperimentConfig
+    clips: Sequence[Clip]
+    folder: RunFolder
+    recogniser: Recogniser
+    cache: MediaCache
+    display: Display
+    checkpoint_every: float  # seconds
+    history: list[dict[str, Any]]
+
+
+@dataclass
+class StageState:
+    """Where a stage stands: steps done, the best score and validations since, the loss since the last one."""
+
+    step: int = 0
+    best: float | None = None
+    stale: int = 0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+
+
+class StageModule(lightning.LightningModule):
+    """A recogniser and the objective of one stage. Every step seeds torch by (seed, stage, step)."""
+
+    def __init__(self, run: Run, stage: StageConfig, state: StageState) -> None:
+        super().__init__()
+        self.recogniser = run.recogniser
+        self.config, self.stage, self.state = run.config, stage, state
+        self.plan = StagePlan(run.config, stage, run.clips, run.cache)
+        self.averaged: AveragedWeights | None = None
+
+    @property
+    def views(self) -> list[str]:
+        """The views, and the vote, that the stage trains."""
+        tasks = self.config.model.tasks
+        views = dict.fromkeys(view for task in tasks for view in self.recogniser.views_of(task.name))
+        return trained_views([*views, VOTE], self.stage.modalities, self.config.model.modalities)
+
+    def train_dataloader(self) -> Any:
+        """What is left of the epoch that the next step belongs to."""
+        epoch, done = divmod(self.state.step, self.plan.steps_per_epoch)
+        return make_loader(self.plan.builder(), self.plan.batches(epoch)[done:], self.config.train.workers)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Batches are frozen, so Lightning cannot move them by itself."""
+        return move(batch, device)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW (Loshchilov and Hutter 2019)."""
+        return torch.optim.AdamW(parameter_groups(self.recogniser, self.stage.weight_decay), lr=self.stage.lr)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The loss of a batch. Raises TrainingError `loss_not_finite`, naming its clips, before the step."""
+        stage, step = self.stage, self.state.step
+        set_training_mode(self.recogniser, stage.freeze)
+        torch.manual_seed(torch_seed(self.config.seed, stage.name, "step", step))
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = learning_rate(step, self.plan.total_steps, stage.lr, stage.warmup)
+        batch = mixup(batch, stage.mixup)
+        loss = supervised(
+            self.recogniser(batch.inputs),
+            batch,
+            self.config.model.tasks,
+            modalities=stage.modalities,
+            all_modalities=self.config.model.modalities,
+            smoothing=stage.label_smoothing,
+        )
+        self._refuse_not_finite("loss", loss, batch.ids)
+        self._ids = batch.ids
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clip the gradient. Raises TrainingError `loss_not_finite` when it is not finite."""
+        limit = self.stage.clip_norm or math.inf
+        trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(trained, limit)
+        self._refuse_not_finite("gradient", norm, self._ids)
+
+    def _refuse_not_finite(self, what: str, value: Tensor, ids: Sequence[str]) -> None:
+        if not math.isfinite(value.item()):
+            more = f" and {len(ids) - _SHOWN_IDS} more" if len(ids) > _SHOWN_IDS else ""
+            raise TrainingError(
+                "loss_not_finite",
+                f"stage {self.stage.name}, step {self.state.step}: the {what} is {value.item()} for the "
+                f"clips {', '.join(ids[:_SHOWN_IDS])}{more}; look at these clips, or lower the stage's lr",
+            )
+
+
+class Bookkeeping(lightning.Callback):
+    """After each step: averaged weights, validation, checkpoint, and whether to go on."""
+
+    def __init__(self, run: Run, index: int, restored: Mapping[str, Any] | None, stop: StopSignals) -> None:
+        self._run, self._index, self._restored, self._stop = run, index, restored, stop
+        self._saved_at = self._drawn_at = time.monotonic()
+        self.interrupted = False
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Weights are on their device and the optimiser exists: take up what the checkpoint has of both."""
+        self._stop.take()  # Lightning has put a handler of its own in the way by now
+        module: StageModule = pl_module
+        if module.stage.ema is not None:
+            module.averaged = AveragedWeights(module.recogniser, module.stage.ema)
+        if self._restored is not None:
+            trainer.optimizers[0].load_state_dict(self._restored["optimizer"])
+            if module.averaged is not None:
+                module.averaged.load(self._restored["averaged"])
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """The step is done: everything after it is decided by its number alone, except when to save."""
+        module: StageModule = pl_module
+        state, plan, stage = module.state, module.plan, module.stage
+        state.step += 1
+        loss = float(outputs["loss"])
+        state.loss_sum += loss
+        state.loss_count += 1
+        if module.averaged is not None:
+            module.averaged.update(module.recogniser)
+        self._run.display.step(state.step, loss)
+        every = stage.validate_every or plan.steps_per_epoch
+        finished = state.step >= plan.total_steps
+        if state.step % every == 0 or finished:
+            self._validate(module)
+            finished = finished or (stage.patience is not None and state.stale >= stage.patience)
+        if finished:
+            trainer.should_stop = True
+            return
+        self.interrupted = self._stop.asked
+        if self.interrupted or time.monotonic() - self._saved_at >= self._run.checkpoint_every:
+            self._save(trainer, module)
+        if self.interrupted:
+            trainer.should_stop = True
+
+    def _validate(self, module: StageModule) -> None:
+        run, state, stage = self._run, module.state, module.stage
+        with module.averaged.applied(module.recogniser) if module.averaged else nullcontext():
+            found = self._scores(module)
+            score = decisive_score(found, module.config.model.tasks, module.views)
+            if stage.patience is not None and score is not None:
+                if state.best is None or score > state.best:
+                    state.best, state.stale = score, 0
+                    write_checkpoint(
+                        best_path(run.folder.checkpoints, stage.name),
+                        {"step": state.step, "score": score, "recogniser": module.recogniser.state_dict()},
+                    )
+                else:
+                    state.stale += 1
+        record = {
+            "stage": stage.name,
+            "step": state.step,
+            "epoch": state.step / module.plan.steps_per_epoch,
+            "loss": state.loss_sum / state.loss_count,
+            "score": score,
+            "scores": found,
+        }
+        state.loss_sum, state.loss_count = 0.0, 0
+        run.history.append(record)
+        run.folder.append_metrics(record)
+        run.display.validated(record)
+        if time.monotonic() - self._drawn_at >= _CURVE_SECONDS:
+            run.folder.write_curves(run.history)
+            self._drawn_at = time.monotonic()
+
+    def _scores(self, module: StageModule) -> dict[str, float]:
+        """Of the views that the stage trains; {} without validation clips."""
+        clips, cache, config = module.plan.validation, self._run.cache, module.config
+        if not clips:
+            return {}
+        logits = predict_logits(module.recogniser, clips, cache, workers=config.train.workers)
+        found = scores(logits, clips, config.model.tasks)
+        return {name: value for name, value in found.items() if name.split(".")[-2] in module.views}
+
+    def _save(self, trainer: lightning.Trainer, module: StageModule) -> None:
+        save_last(
+            self._run.folder.checkpoints,
+            {
+                "stage": self._index,
+                "state": asdict(module.state),
+                "recogniser": module.recogniser.state_dict(),
+                "optimizer": trainer.optimizers[0].state_dict(),
+                "averaged": module.averaged.state() if module.averaged else None,
+                "history": self._run.history,
+            },
+        )
+        self._saved_at = time.monotonic()
+
+
+def finish(module: StageModule, run: Run) -> None:
+    """Leave the recogniser with the stage's result: its best weights where it has patience, else the averaged
+    ones, else the last. Raises TrainingError `checkpoint_corrupt`."""
+    if module.state.best is not None:
+        best = read_checkpoint(best_path(run.folder.checkpoints, module.stage.name))
+        module.recogniser.load_state_dict(best["recogniser"])
+    elif module.averaged is not None:
+        module.averaged.copy_to(module.recogniser)

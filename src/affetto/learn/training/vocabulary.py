@@ -1,0 +1,25 @@
+"""What a model has to know of a tokenizer: its tokens in order, and the ids with a meaning of their own."""
+
+from __future__ import annotations
+
+from tokenizers import Tokenizer
+
+UNKNOWN = "[UNK]"
+
+
+def vocabulary(tokenizer: Tokenizer | None, size: int) -> list[str] | None:
+    """The tokens in the order of their ids, made up to `size` with names that no text has."""
+    if tokenizer is None:
+        return None
+    tokens = [tokenizer.id_to_token(i) or "" for i in range(tokenizer.get_vocab_size())]
+    return tokens + [f"[unused {i}]" for i in range(len(tokens), size)]
+
+
+def unknown_id(tokenizer: Tokenizer | None) -> int:
+    """The id of the token for the unknown; 0 where a tokenizer has none."""
+    return (tokenizer.token_to_id(UNKNOWN) or 0) if tokenizer is not None else 0
+
+
+def special_ids(tokenizer: Tokenizer | None) -> tuple[int, ...]:
+    """The ids that stand for no word, such as the one that begins every text."""
+    return tuple(sorted(tokenizer.get_added_tokens_decoder())) if tokenizer is not None else ()

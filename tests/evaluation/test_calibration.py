@@ -1,0 +1,193 @@
+"""Calibration and abstention against definitions, known truths, and simulation."""
+
+import math
+
+import numpy as np
+import pytest
+
+from affetto.evaluation.calibration import (
+    apply_temperature,
+    aurc,
+    ece,
+    fit_temperature,
+    nll,
+    risk_coverage,
+    threshold_for_coverage,
+    threshold_for_risk,
+)
+
+
+def world(seed=0, n=4000, n_classes=5, scale=2.0):
+    """Logits whose softmax is the true distribution, and classes drawn from it."""
+    rng = np.random.default_rng(seed)
+    logits = scale * rng.standard_normal((n, n_classes))
+    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    classes = (chances.cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)
+    return logits, np.minimum(classes, n_classes - 1)
+
+
+def test_apply_temperature_is_softmax():
+    logits = np.array([[1.0, 2.0, 3.0], [1000.0, 0.0, -1000.0]])
+    expected = np.exp(logits[0] / 2) / np.exp(logits[0] / 2).sum()
+    np.testing.assert_allclose(apply_temperature(logits, 2.0)[0], expected)
+    np.testing.assert_allclose(apply_temperature(logits, 2.0)[1], [1, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(apply_temperature(logits, 20.0).sum(axis=1), 1)
+
+
+def test_nll_is_its_formula():
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4]])
+    assert nll(probabilities, [0, 2]) == pytest.approx(-(math.log(0.7) + math.log(0.4)) / 2)
+    shares = [[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]]
+    expected = -(0.5 * math.log(0.7) + 0.5 * math.log(0.2) + math.log(0.4)) / 2
+    assert nll(probabilities, shares) == pytest.approx(expected)
+    assert np.isfinite(nll([[1.0, 0.0]], [1]))
+
+
+@pytest.mark.parametrize("true_temperature", [0.3, 1.0, 2.5])
+def test_the_temperature_that_spoiled_logits_is_found(true_temperature):
+    logits, targets = world()
+    found = fit_temperature(logits * true_temperature, targets)
+    assert found == pytest.approx(true_temperature, rel=0.06)
+    assert ece(apply_temperature(logits * true_temperature, found), targets) < 0.03
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_no_other_temperature_is_better(soft):
+    logits, targets = world(n=300)
+    wanted = np.random.default_rng(1).dirichlet(np.ones(5), 300) if soft else targets
+    found = fit_temperature(logits, wanted)
+    best = nll(apply_temperature(logits, found), wanted)
+    for other in np.geomspace(0.05, 20, 400):
+        assert nll(apply_temperature(logits, other), wanted) >= best - 1e-12
+
+
+def test_temperature_keeps_within_bounds():
+    separable = np.eye(3) * 5
+    assert fit_temperature(separable, [0, 1, 2]) == pytest.approx(0.05)
+    assert fit_temperature(separable, [1, 2, 0]) == pytest.approx(20)
+    with pytest.raises(ValueError, match="no logits"):
+        fit_temperature(np.zeros((0, 3)), [])
+
+
+def binned_by_hand(probabilities, targets, bins, equal_mass):
+    confidence = [max(row) for row in probabilities]
+    right = [list(row).index(max(row)) == t for row, t in zip(probabilities, targets, strict=True)]
+    pairs = sorted(zip(confidence, right, strict=True), key=lambda pair: pair[0])
+    if equal_mass:
+        size, rest = divmod(len(pairs), bins)
+        groups, start = [], 0
+        for b in range(bins):
+            end = start + size + (b < rest)
+            groups.append(pairs[start:end])
+            start = end
+    else:
+        groups = [[p for p in pairs if b <= p[0] * bins < b + 1] for b in range(bins)]
+    total = 0.0
+    for group in groups:
+        if group:
+            share = sum(r for _, r in group) / len(group)
+            mean = sum(c for c, _ in group) / len(group)
+            total += len(group) / len(pairs) * abs(share - mean)
+    return total
+
+
+@pytest.mark.parametrize("equal_mass", [True, False])
+@pytest.mark.parametrize("bins", [1, 10, 15])
+def test_ece_is_its_definition(bins, equal_mass):
+    logits, targets = world(n=337)
+    probabilities = apply_temperature(logits, 0.6)
+    expected = binned_by_hand(probabilities.tolist(), targets.tolist(), bins, equal_mass)
+    assert ece(probabilities, targets, bins, equal_mass) == pytest.approx(expected)
+
+
+def test_ece_of_extremes():
+    certain = np.array([[1.0, 0.0]] * 10)
+    assert ece(certain, [0] * 10) == pytest.approx(0)
+    assert ece(certain, [1] * 10) == pytest.approx(1)
+    assert ece(certain, [1] * 10, equal_mass=False) == pytest.approx(1)
+    assert ece([[0.8, 0.2]] * 10, [0] * 8 + [1] * 2, bins=1) == pytest.approx(0)
+    assert np.isnan(ece(np.zeros((0, 2)), []))
+
+
+@pytest.mark.parametrize(("n", "floor"), [(160, 0.11), (960, 0.045)])
+def test_the_floor_of_a_perfect_predictor_is_as_stated(n, floor):
+    values = []
+    for seed in range(60):
+        logits, targets = world(seed, n=n, n_classes=7, scale=1.5)
+        values.append(ece(apply_temperature(logits, 1.0), targets))
+    assert np.mean(values) == pytest.approx(floor, rel=0.2)
+
+
+def test_risk_coverage_by_hand():
+    coverage, risk = risk_coverage([0.9, 0.5, 0.8, 0.6], [1, 0, 0, 1])
+    np.testing.assert_allclose(coverage, [0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(risk, [0, 1 / 2, 1 / 3, 2 / 4])
+    assert aurc([0.9, 0.5, 0.8, 0.6], [1, 0, 0, 1]) == pytest.approx((0 + 1 / 2 + 1 / 3 + 1 / 2) / 4)
+
+
+def test_equal_confidences_share_their_errors():
+    confidence = [0.9, 0.7, 0.7, 0.7, 0.1]
+    for correct in ([1, 0, 1, 1, 0], [1, 1, 1, 0, 0]):
+        _, risk = risk_coverage(confidence, correct)
+        np.testing.assert_allclose(risk, [0, 1 / 6, 2 / 9, 1 / 4, 2 / 5])
+
+
+def test_aurc_prefers_a_confidence_that_knows():
+    rng = np.random.default_rng(0)
+    correct = rng.random(1000) < 0.7
+    knows, guesses = correct + rng.random(1000), rng.random(1000)
+    assert aurc(knows, correct) < aurc(guesses, correct) == pytest.approx(0.3, abs=0.05)
+    assert np.isnan(aurc([], []))
+
+
+def test_threshold_for_coverage_keeps_as_many_as_asked():
+    rng = np.random.default_rng(0)
+    confidence = np.round(rng.random(997), 2)
+    for coverage in (0.01, 0.5, 0.8, 1.0):
+        threshold = threshold_for_coverage(confidence, coverage)
+        assert np.mean(confidence >= threshold) >= coverage
+        assert np.mean(confidence > threshold) < coverage
+    assert threshold_for_coverage(confidence, 0.0) == math.inf
+    assert threshold_for_coverage([0.1, 0.2, 0.3, 0.4, 0.5], 0.6) == 0.3
+    for wrong in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="coverage"):
+            threshold_for_coverage(confidence, wrong)
+    with pytest.raises(ValueError, match="items"):
+        threshold_for_coverage([], 0.5)
+
+
+def answers(rng, n):
+    """Answers that are right with the probability they claim."""
+    confidence = rng.uniform(0.5, 1.0, n)
+    return confidence, rng.random(n) < confidence
+
+
+def test_the_promised_risk_is_kept():
+    # Above a threshold t the true risk of these answers is (1 - t) / 2.
+    rng = np.random.default_rng(0)
+    risks = []
+    for _ in range(80):
+        confidence, correct = answers(rng, 300)
+        threshold = threshold_for_risk(confidence, correct, risk=0.15, delta=0.1)
+        risks.append(0.0 if math.isinf(threshold) else (1 - threshold) / 2)
+    assert np.mean(np.array(risks) > 0.15) <= 0.1
+    assert np.mean(risks) > 0.05  # and not by abstaining from everything
+
+
+def test_the_bound_is_clopper_and_pearsons():
+    # No error among n items: the bound is 1 - delta ** (1 / n); one threshold, so one step.
+    n, delta = 50, 0.05
+    bound = 1 - delta ** (1 / n)
+    same = np.full(n, 0.9)
+    assert threshold_for_risk(same, np.ones(n), risk=bound + 1e-6, delta=delta) == 0.9
+    assert threshold_for_risk(same, np.ones(n), risk=bound - 1e-6, delta=delta) == math.inf
+    # Five errors of 50: 0.19883, the 95 % quantile of Beta(6, 45).
+    five = np.arange(n) >= 5
+    assert threshold_for_risk(same, five, risk=0.1989, delta=delta) == 0.9
+    assert threshold_for_risk(same, five, risk=0.1988, delta=delta) == math.inf
+
+
+def test_a_risk_that_cannot_be_promised_is_not():
+    assert threshold_for_risk([0.9, 0.8], [0, 0], risk=0.5) == math.inf
+    assert threshold_for_risk([], [], risk=0.5) == math.inf
+    assert threshold_for_risk([0.9, 0.8], [1, 0], risk=1.0) == 0.8

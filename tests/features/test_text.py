@@ -1,0 +1,152 @@
+"""Tokens: what a trained vocabulary must hold, and texts that break things."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from affetto.errors import BundleError, ConfigError, MediaError
+from affetto.features.text import MAX_CHARACTERS, SPECIAL_TOKENS, encode, load_tokenizer, train_tokenizer
+
+TEXTS = [
+    "I am so happy today!",
+    "I am so sad today.",
+    "Why are you so angry with me?",
+    "That was a surprise, I did not expect that.",
+    "Ich bin so froh, dass du da bist.",
+    "Jestem dzisiaj bardzo smutny.",
+] * 5
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(TEXTS, 400)
+
+
+def test_the_vocabulary_begins_with_special_tokens_and_bytes(tokenizer):
+    assert [tokenizer.id_to_token(i) for i in range(4)] == ["[PAD]", "[UNK]", "[CLS]", "[MASK]"]
+    assert tuple(SPECIAL_TOKENS) == ("[PAD]", "[UNK]", "[CLS]", "[MASK]")
+    assert 260 < tokenizer.get_vocab_size() <= 400
+    assert len({tokenizer.id_to_token(i) for i in range(4, 260)}) == 256
+
+
+def test_text_comes_back_normalised(tokenizer):
+    ids = encode(tokenizer, "I am ﬁne,  ＴＨＡＮＫ\tyou: schön!", 64)
+    assert ids.dtype == np.int64
+    assert ids[0] == 2
+    assert tokenizer.decode(ids.tolist()).strip() == "i am fine, thank you: schön!"
+
+
+def test_frequent_words_are_one_token(tokenizer):
+    assert len(encode(tokenizer, "so today", 64)) == 3
+    assert len(encode(tokenizer, "xqzwv", 64)) > 4
+
+
+def test_it_is_saved_whole(tokenizer, tmp_path):
+    path = tmp_path / "tokenizer.json"
+    tokenizer.save(str(path))
+    for loaded in (load_tokenizer(path), load_tokenizer(str(path)), load_tokenizer(path.read_bytes())):
+        for text in (*TEXTS[:6], "[MASK] 😀 \u0301"):
+            np.testing.assert_array_equal(encode(loaded, text, 64), encode(tokenizer, text, 64))
+
+
+def test_training_is_deterministic_across_processes_and_orders(tokenizer):
+    shuffled = TEXTS[:]
+    random.Random(1).shuffle(shuffled)
+    assert train_tokenizer(shuffled, 400).to_str() == tokenizer.to_str()
+    code = (
+        "import json, sys; from affetto.features.text import train_tokenizer\n"
+        "print(train_tokenizer(json.loads(sys.stdin.read()), 400).to_str(), end='')"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code], input=json.dumps(TEXTS), capture_output=True, text=True, check=True
+    )
+    assert other.stdout == tokenizer.to_str()
+
+
+def test_texts_may_come_from_a_generator_and_be_broken():
+    made = train_tokenizer((text for text in [*TEXTS, "", "a\ud800b", "\0"]), 300)
+    assert made.get_vocab_size() == 300
+
+
+def test_special_tokens_in_a_text_are_words(tokenizer):
+    for loaded in (tokenizer, load_tokenizer(tokenizer.to_str().encode())):
+        ids = encode(loaded, "[PAD] [MASK] [CLS] [UNK]", 64)
+        assert ids[0] == 2
+        assert (ids[1:] > 3).all()
+
+
+def test_long_texts_are_cut(tokenizer):
+    text = " ".join(TEXTS)
+    np.testing.assert_array_equal(encode(tokenizer, text, 10), encode(tokenizer, text, 64)[:10])
+    assert len(encode(tokenizer, text, 10)) == 10
+
+
+def test_padding_and_truncation_of_a_file_are_not_applied(tokenizer):
+    other = load_tokenizer(tokenizer.to_str().encode())
+    other.enable_padding(length=50)
+    other.enable_truncation(3)
+    loaded = load_tokenizer(other.to_str().encode())
+    np.testing.assert_array_equal(encode(loaded, TEXTS[0], 64), encode(tokenizer, TEXTS[0], 64))
+
+
+HARD = {
+    "lone surrogates": "so \ud800 \udfff sad",
+    "split pair": "\ud83d\ude00",
+    "nul": "so\0sad",
+    "right to left": "\u202eأنا سعيد جدا\u202c",
+    "combining marks": "a" + "\u0301" * 99_999,
+    "mixed marks": "a" + "\u0301\u0323\u05b0\u1dc0" * 24_999,
+    "one long word": "x" * 100_000,
+    "expanding": "\ufdfa" * 100_000,
+    "emoji": "👨‍👩‍👧 😀",
+    "unassigned": "\U000e0fff\uffff",
+    "leading space": " " * 90_000 + "sad",
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_hard_texts_are_read_in_time(tokenizer, name):
+    began = time.process_time()
+    ids = encode(tokenizer, HARD[name], 64)
+    assert time.process_time() - began < 2
+    assert 2 <= len(ids) <= 64
+    assert ids.min() >= 2
+    assert ids.max() < tokenizer.get_vocab_size()
+
+
+def test_surrogates_are_read_as_what_they_were_meant_for(tokenizer):
+    np.testing.assert_array_equal(encode(tokenizer, "\ud83d\ude00", 64), encode(tokenizer, "😀", 64))
+    np.testing.assert_array_equal(encode(tokenizer, "a\ud800", 64), encode(tokenizer, "a\ufffd", 64))
+
+
+@pytest.mark.parametrize("text", ["", " \t\n", "\0\0", "\u200b\u200d", "\u202e\ufeff"])
+def test_nothing_to_read_is_said(tokenizer, text):
+    with pytest.raises(MediaError) as error:
+        encode(tokenizer, text, 64)
+    assert error.value.code == "text_empty"
+
+
+def test_too_much_to_read_is_said(tokenizer):
+    with pytest.raises(MediaError, match="100,001 characters") as error:
+        encode(tokenizer, "a" * (MAX_CHARACTERS + 1), 64)
+    assert error.value.code == "text_too_long"
+
+
+@pytest.mark.parametrize("source", [b"", b"{}", b"\xff\xfe", b"[1, 2]", "no/such/tokenizer.json"])
+def test_a_broken_tokenizer_is_said(source):
+    with pytest.raises(BundleError) as error:
+        load_tokenizer(source)
+    assert error.value.code == "bundle_invalid"
+    assert "\n" not in str(error.value)
+
+
+def test_a_vocabulary_too_small_for_the_bytes_is_refused():
+    assert train_tokenizer(TEXTS, 260).get_vocab_size() == 260
+    with pytest.raises(ConfigError, match="at least 260") as error:
+        train_tokenizer(TEXTS, 259)
+    assert error.value.code == "config_invalid"

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from affetto.errors import ConfigError
+from affetto.learn.losses import (
+    binary_cross_entropy,
+    concordance_loss,
+    effective_number,
+    inverse_frequency,
+    soft_cross_entropy,
+)
+
+ROWS, CLASSES = 6, 4
+
+
+@pytest.fixture
+def logits():
+    return torch.randn(ROWS, CLASSES, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@pytest.fixture
+def shares():
+    values = torch.rand(ROWS, CLASSES, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return values / values.sum(dim=1, keepdim=True)
+
+
+def test_soft_cross_entropy_equals_torch_on_distributions(logits, shares):
+    expected = functional.cross_entropy(logits, shares)
+    torch.testing.assert_close(soft_cross_entropy(logits, shares), expected)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_soft_cross_entropy_equals_torch_on_classes_with_weights(logits, smoothing):
+    classes = torch.tensor([0, 1, 2, 3, 3, 0])
+    one_hot = functional.one_hot(classes, CLASSES).to(logits)
+    ours = soft_cross_entropy(logits, one_hot, smoothing=smoothing)
+    torch.testing.assert_close(ours, functional.cross_entropy(logits, classes, label_smoothing=smoothing))
+    weights = torch.tensor([1.0, 2.0, 0.5, 3.0], dtype=torch.float64)
+    ours = soft_cross_entropy(logits, one_hot, class_weights=weights)
+    torch.testing.assert_close(ours, functional.cross_entropy(logits, classes, weight=weights))
+
+
+def test_binary_cross_entropy_equals_torch(logits):
+    targets = (logits > 0.3).double()
+    expected = functional.binary_cross_entropy_with_logits(logits, targets)
+    torch.testing.assert_close(binary_cross_entropy(logits, targets), expected)
+    smoothed = functional.binary_cross_entropy_with_logits(logits, targets * 0.9 + 0.05)
+    torch.testing.assert_close(binary_cross_entropy(logits, targets, smoothing=0.1), smoothed)
+
+
+def test_binary_cross_entropy_weighs_questions(logits):
+    targets, weights = torch.zeros_like(logits), torch.tensor([1.0, 0.0, 0.0, 3.0]).double()
+    losses = functional.softplus(logits)
+    expected = (losses[:, 0].mean() + 3 * losses[:, 3].mean()) / 4
+    torch.testing.assert_close(binary_cross_entropy(logits, targets, class_weights=weights), expected)
+
+
+def test_concordance_loss_follows_its_definition():
+    x, y = torch.tensor([1.0, 2.0, 4.0, 3.0]), torch.tensor([1.5, 1.0, 3.0, 3.5])
+    covariance = np.cov(x, y, bias=True)[0, 1]
+    ccc = 2 * covariance / (np.var(x.numpy()) + np.var(y.numpy()) + float(x.mean() - y.mean()) ** 2)
+    assert concordance_loss(x[:, None], y).item() == pytest.approx(1 - ccc, abs=1e-6)
+    assert concordance_loss(y, y).item() == pytest.approx(0.0, abs=1e-6)
+    assert concordance_loss(-y, y).item() > 1.0
+
+
+def test_concordance_loss_is_finite_without_spread():
+    flat = torch.full((3,), 2.0, requires_grad=True)
+    loss = concordance_loss(flat, torch.full((3,), 2.0))
+    loss.backward()
+    assert loss.item() == pytest.approx(0.0)
+    assert torch.isfinite(flat.grad).all()
+
+
+@pytest.mark.parametrize("loss", [soft_cross_entropy, binary_cross_entropy])
+def test_masked_rows_do_not_count_even_when_not_finite(loss, logits, shares):
+    mask = torch.tensor([True, True, False, True, False, True])
+    expected = loss(logits[mask], shares[mask])
+    logits[2] = torch.nan
+    logits.requires_grad_()
+    result = loss(logits, shares, mask)
+    torch.testing.assert_close(result.detach(), expected)
+    result.backward()
+    assert torch.isfinite(logits.grad).all()
+    assert (logits.grad[~mask] == 0).all()
+
+
+@pytest.mark.parametrize("loss", [soft_cross_entropy, binary_cross_entropy])
+def test_no_row_at_all_costs_zero_and_has_a_gradient(loss, logits, shares):
+    logits.requires_grad_()
+    result = loss(logits, shares, torch.zeros(ROWS, dtype=torch.bool))
+    result.backward()
+    assert result.item() == 0.0
+    assert (logits.grad == 0).all()
+
+
+def test_dimension_without_two_rows_costs_zero():
+    predictions = torch.randn(3, 1, requires_grad=True)
+    loss = concordance_loss(predictions, torch.rand(3), torch.tensor([False, True, False]))
+    loss.backward()
+    assert loss.item() == 0.0
+
+
+def test_inverse_frequency():
+    weights = inverse_frequency([10, 20, 0, 40])
+    assert weights[0] == pytest.approx(2 * weights[1]) == pytest.approx(4 * weights[3])
+    assert weights[2] == 0.0
+    assert weights[[0, 1, 3]].mean() == pytest.approx(1.0)
+
+
+def test_effective_number_lies_between_its_limits():
+    counts = [10, 1000]
+    expected = np.array([(1 - 0.99) / (1 - 0.99**n) for n in counts])
+    np.testing.assert_allclose(effective_number(counts, 0.99), expected / expected.mean())
+    np.testing.assert_allclose(effective_number(counts, 0.0), [1.0, 1.0])
+    np.testing.assert_allclose(effective_number(counts, 1 - 1e-9), inverse_frequency(counts), rtol=1e-5)
+
+
+def test_balance_refuses_what_is_no_count():
+    for counts in ([1, -1], [np.nan, 1], [[1, 2]]):
+        with pytest.raises(ConfigError, match="class counts"):
+            inverse_frequency(counts)
+    with pytest.raises(ConfigError, match="beta"):
+        effective_number([1, 2], beta=1.0)

@@ -1,0 +1,428 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import types
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from affetto.errors import CODES, AffettoError, ConfigError, MediaError
+from affetto.media.audio import AudioLimits, decode_audio
+from affetto.media.image import ImageLimits, decode_image
+from affetto.media.source import Named
+from affetto.media.worker import DecodingWorker, _Answer, _collect, _send
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """One worker for the tests that do not harm it."""
+    with DecodingWorker() as worker:
+        yield worker
+
+
+@pytest.fixture
+def worker():
+    with DecodingWorker(timeout=20.0) as worker:
+        yield worker
+
+
+@pytest.fixture
+def stuck(tmp_path):
+    """A pipe into which nobody writes: opening it waits for ever."""
+    os.mkfifo(tmp_path / "stuck")
+    return tmp_path / "stuck"
+
+
+def code_of(call, *arguments, **options) -> str:
+    with pytest.raises(AffettoError) as caught:
+        call(*arguments, **options)
+    assert "\n" not in str(caught.value)
+    return caught.value.code
+
+
+def eventually(condition, seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
+
+
+def state_of(pid: int) -> str | None:
+    """The state letter of a process; None where there is none, or only what its parent has yet to bury."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            state = file.read().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return None
+    return None if state == "Z" else state
+
+
+# --- the same answers ---
+
+
+def test_audio_is_that_of_the_function(make, shared, tmp_path):
+    data = make.encode(make.noise(44_100, 25.0, 2), 44_100, "FLAC")  # more than one message
+    (tmp_path / "a").write_bytes(data)
+    expected = decode_audio(data)
+    for source in (data, tmp_path / "a", str(tmp_path / "a")):
+        answer = shared.decode_audio(source)
+        assert answer.dtype == np.float32
+        assert answer.flags.writeable
+        assert np.array_equal(answer, expected)
+    assert np.array_equal(shared.decode_audio(data, start=1.5, end=2), decode_audio(data, start=1.5, end=2))
+
+
+def test_pictures_are_those_of_the_function(make, shared):
+    for format in ("JPEG", "PNG", "WEBP"):
+        data = make.picture(format, make.scene())
+        answer = shared.decode_image(data)
+        assert answer.dtype == np.uint8
+        assert np.array_equal(answer, decode_image(data))
+
+
+def test_relative_paths_and_standard_input(make, shared, tmp_path, monkeypatch):
+    data = make.encode(make.tone())
+    (tmp_path / "a.wav").write_bytes(data)
+    monkeypatch.chdir(tmp_path)  # after the worker was started
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(data)))
+    assert np.array_equal(shared.decode_audio("a.wav"), decode_audio(data))
+    assert np.array_equal(shared.decode_audio("-"), decode_audio(data))
+
+
+def test_errors_arrive_as_they_were_raised(make, shared, tmp_path):
+    path = tmp_path / "notes.wav"
+    path.write_bytes(b"words, only words")
+    cases = [
+        (decode_audio, shared.decode_audio, path, {}),
+        (decode_audio, shared.decode_audio, tmp_path / "no.wav", {}),
+        (decode_audio, shared.decode_audio, make.encode(make.tone()), {"start": 3.0, "end": 1.0}),
+        (decode_audio, shared.decode_audio, make.wav(bytes(320), rate=0), {}),
+        (decode_audio, shared.decode_audio, Named(b"", "upload.ogg"), {}),
+        (decode_audio, shared.decode_audio, bytes(90), {"limits": AudioLimits(max_bytes=80)}),
+        (decode_image, shared.decode_image, make.png_bomb(13_000, 13_000), {}),
+        (decode_image, shared.decode_image, make.scene().tobytes(), {"limits": ImageLimits(max_bytes=9999)}),
+    ]
+    for function, method, source, options in cases:
+        with pytest.raises(AffettoError) as expected:
+            function(source, **options)
+        with pytest.raises(AffettoError) as caught:
+            method(source, **options)
+        assert type(caught.value) is type(expected.value)
+        assert (caught.value.code, str(caught.value)) == (expected.value.code, str(expected.value))
+    assert {type(expected.value), ConfigError} == {MediaError, ConfigError}
+
+
+def test_cuts_may_be_numpy_numbers(make, shared):
+    data = make.encode(make.noise())
+    cut = shared.decode_audio(data, start=np.float32(0.25), end=np.float64(0.5))
+    assert np.array_equal(cut, decode_audio(data, start=0.25, end=0.5))
+
+
+def test_errors_cost_no_process(make, shared):
+    before = shared.pid
+    assert code_of(shared.decode_audio, b"RIFF") == "audio_unknown_format"
+    assert code_of(shared.decode_image, b"\xff\xd8\xff") == "image_corrupt"
+    assert shared.pid == before
+
+
+def test_threads_share_it(make, shared):
+    sources = [make.encode(make.noise(seconds=1 + index / 10, seed=index)) for index in range(8)]
+    answers: dict[int, np.ndarray] = {}
+
+    def decode(index: int) -> None:
+        answers[index] = shared.decode_audio(sources[index])
+
+    threads = [threading.Thread(target=decode, args=(index,)) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(answers[index], decode_audio(source)) for index, source in enumerate(sources))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(["WAV", "FLAC", "OGG", "MP3", "PNG", "JPEG", "WEBP"]),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8),
+    kept=st.floats(0.05, 1.0),
+)
+def test_damaged_media_give_an_array_or_a_code(make, shared, kind, changes, kept):
+    picture = kind in ("PNG", "JPEG", "WEBP")
+    data = bytearray(make.picture(kind, make.scene()) if picture else make.encode(make.noise(), format=kind))
+    for share, value in changes:
+        data[int(share * len(data))] = value
+    decode = shared.decode_image if picture else shared.decode_audio
+    code, array = "", np.ones(1)
+    try:
+        array = decode(bytes(data[: int(kept * len(data))]))
+    except AffettoError as error:
+        code = error.code
+    assert code in ("", *CODES)
+    assert code != "internal"
+    assert array.size
+    assert np.isfinite(array).all()
+
+
+# --- crashes, hangs and limits ---
+
+
+@linux
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+def test_a_crash_costs_one_request(make, worker, stuck, number):
+    worker.decode_audio(make.encode(make.tone()))
+    victim = worker.pid
+    threading.Timer(0.2, os.kill, (victim, number)).start()
+    with pytest.raises(MediaError, match=number.name) as caught:
+        worker.decode_audio(stuck)
+    assert caught.value.code == "decoder_crashed"
+    assert worker.pid != victim
+    assert len(worker.decode_audio(make.encode(make.tone()))) == 16_000
+
+
+@linux
+def test_a_crash_while_idle_costs_nothing(make, worker):
+    worker.decode_audio(make.encode(make.tone()))
+    os.kill(worker.pid, signal.SIGKILL)
+    assert eventually(lambda: state_of(worker.pid) is None)
+    assert len(worker.decode_audio(make.encode(make.tone()))) == 16_000
+
+
+@linux
+@pytest.mark.parametrize("how", ["waits", "stopped"])
+def test_a_hang_costs_one_request_and_its_time(make, stuck, how):
+    good = make.encode(make.tone())
+    with DecodingWorker(timeout=1.0) as worker:
+        worker.decode_audio(good)
+        victim = worker.pid
+        if how == "stopped":
+            os.kill(victim, signal.SIGSTOP)
+        started = time.monotonic()
+        assert code_of(worker.decode_audio, good if how == "stopped" else stuck) == "decoder_timeout"
+        assert 0.9 < time.monotonic() - started < 6.0
+        assert state_of(victim) is None
+        assert len(worker.decode_audio(good)) == 16_000
+
+
+@linux
+def test_the_start_is_not_waited_for_nor_counted(make, monkeypatch, tmp_path):
+    slow = tmp_path / "slow-python"
+    slow.write_text(f'#!/bin/sh\nsleep 2\nexec {sys.executable} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(slow))
+    started = time.monotonic()
+    with DecodingWorker(timeout=1.5) as worker:
+        assert time.monotonic() - started < 1.5
+        assert len(worker.decode_audio(make.encode(make.tone()))) == 16_000
+        assert time.monotonic() - started > 2.0
+
+
+def test_a_child_that_cannot_start_is_told(make, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with DecodingWorker() as worker, pytest.raises(MediaError, match="could not start") as caught:
+        worker.decode_audio(make.encode(make.tone()))
+    assert caught.value.code == "decoder_crashed"
+
+
+def limits_of(pid: int) -> dict[str, list[str]]:
+    """Name of a limit to [soft, hard, unit]."""
+    with open(f"/proc/{pid}/limits") as file:
+        return {line[:26].strip(): line[26:].split() for line in file}
+
+
+@linux
+def test_a_system_without_processes_is_told(make, monkeypatch):
+    with DecodingWorker() as worker:
+        worker.decode_audio(make.encode(make.tone()))
+        monkeypatch.setattr(sys, "executable", "/no/such/python")
+        os.kill(worker.pid, signal.SIGKILL)
+        assert eventually(lambda: state_of(worker.pid) is None)
+        assert code_of(worker.decode_audio, make.encode(make.tone())) == "decoder_crashed"
+        monkeypatch.undo()
+        assert len(worker.decode_audio(make.encode(make.tone()))) == 16_000
+
+
+@linux
+def test_limits_are_set(make):
+    with DecodingWorker(timeout=5.0) as worker:
+        worker.decode_audio(make.encode(make.tone()))
+        limits = limits_of(worker.pid)
+        assert limits["Max address space"][:2] == [str(512 * 2**20)] * 2
+        assert limits["Max open files"][:2] == ["16", "16"]
+        assert limits["Max file size"][:2] == ["0", "0"]
+        assert limits["Max core file size"][:2] == ["0", "0"]
+        assert 5 <= int(limits["Max cpu time"][0]) <= 9
+
+
+@linux
+def test_processor_time_is_allowed_anew_for_each_request(make, worker):
+    rng = np.random.default_rng(0)
+    data = make.picture("PNG", rng.integers(0, 256, (2000, 2000, 3), dtype=np.uint8))
+    worker.decode_image(data)
+    first = latest = int(limits_of(worker.pid)["Max cpu time"][0])
+    deadline = time.monotonic() + 60
+    while latest == first and time.monotonic() < deadline:  # until a second has been spent
+        worker.decode_image(data)
+        latest = int(limits_of(worker.pid)["Max cpu time"][0])
+    assert latest > first >= 20
+
+
+@linux
+def test_too_little_memory_is_an_error_and_not_the_end(make):
+    pixels = np.zeros((4000, 5000, 3), np.uint8)
+    with DecodingWorker(memory_bytes=200 * 2**20) as worker:
+        assert code_of(worker.decode_image, make.picture("PNG", pixels)) == "image_too_large"
+        assert code_of(worker.decode_audio, bytes(101 * 2**20)) == "media_too_large"
+        assert len(worker.decode_audio(make.encode(make.tone()))) == 16_000
+
+
+def test_a_picture_of_the_largest_size_fits(make, shared):
+    side = int(ImageLimits().max_pixels ** 0.5)
+    pixels = np.zeros((side, side, 4), np.uint8)
+    pixels[::7] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lying on its side
+    data = make.picture("PNG", pixels, exif=exif, compress_level=1)
+    assert shared.decode_image(data).shape == (side, side, 3)
+
+
+# --- the end ---
+
+
+def test_closing_ends_the_child_and_refuses_more(make):
+    worker = DecodingWorker()
+    child = worker._child.process
+    worker.close()
+    worker.close()
+    assert child.returncode is not None
+    with pytest.raises(RuntimeError, match="closed"):
+        worker.decode_audio(make.encode(make.tone()))
+
+
+@linux
+@pytest.mark.parametrize("how", ["idle", "busy", "forked"])
+def test_no_orphan_is_left(stuck, how):
+    """The owner is killed, which gives it no chance to close anything."""
+    script = """
+        import os, sys, time
+        from affetto.media.worker import DecodingWorker
+        worker = DecodingWorker()
+        worker._child.await_ready()
+        fork = os.fork() if sys.argv[1] == "forked" else 0  # it keeps the pipes to the child open
+        if fork or sys.argv[1] != "forked":
+            print(worker.pid, fork, flush=True)
+        if sys.argv[1] == "busy":
+            worker.decode_audio(sys.argv[2])
+        time.sleep(60)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), how, str(stuck)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as owner:
+        child, fork = map(int, owner.stdout.readline().split())
+        time.sleep(0.2 if how == "busy" else 0.0)
+        assert state_of(child) is not None
+        owner.kill()
+        try:
+            assert eventually(lambda: state_of(child) is None)
+        finally:
+            if fork:
+                os.kill(fork, signal.SIGKILL)
+
+
+@linux
+def test_a_fork_gets_a_child_of_its_own(make):
+    data = make.encode(make.tone())
+    with DecodingWorker() as worker:
+        worker.decode_audio(data)
+        before = worker.pid
+        forked = os.fork()
+        if forked == 0:
+            code = 1
+            try:
+                code = 0 if len(worker.decode_audio(data)) == 16_000 and worker.pid != before else 1
+                worker.close()
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(forked, 0)[1]) == 0
+        assert len(worker.decode_audio(data)) == 16_000
+        assert worker.pid == before
+
+
+@linux
+def test_interrupting_the_owner_leaves_no_half_answer(make, worker, stuck):
+    good = make.encode(make.tone())
+    worker.decode_audio(good)
+    here = threading.get_ident()
+    threading.Timer(0.2, signal.pthread_kill, (here, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        worker.decode_audio(stuck)
+    assert len(worker.decode_audio(good)) == 16_000
+
+
+@linux
+def test_the_environment_of_the_owner_is_not_handed_on(monkeypatch, make):
+    monkeypatch.setenv("AFFETTO_API_KEY", "secret")
+    with DecodingWorker() as worker:
+        worker.decode_audio(make.encode(make.tone()))
+        with open(f"/proc/{worker.pid}/environ") as file:
+            assert "secret" not in file.read()
+
+
+def test_modules_of_the_working_folder_are_not_run(make, tmp_path, monkeypatch):
+    (tmp_path / "soundfile.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    with DecodingWorker() as worker:
+        assert len(worker.decode_audio(make.encode(make.tone()))) == 16_000
+
+
+# --- a child that lies ---
+
+
+def message(**header) -> bytes:
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(4, "big") + text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"\0\0",
+        b"\xff\xff\xff\xff",
+        b"\0\0\0\3{{{",
+        b"\0\0\0\2[]",
+        message(bytes=0),
+        message(kind="array", shape=[4], bytes=4000),
+        message(kind="array", shape=[4], bytes=-1),
+        message(kind="array", shape=[2, 2], bytes=16) + bytes(16),
+        message(kind="array", shape="four", bytes=16) + bytes(16),
+        message(kind="array", shape=[3], bytes=3) + bytes(3) + message(kind="done", bytes=0),
+        message(kind="error", family="MediaError", code="os.system", message="x", bytes=0),
+        b"\0\0\xff\xff" + b"[" * 0xFFFF,
+    ],
+)
+def test_nonsense_is_not_believed(said):
+    from affetto.media.worker import _BROKEN_OFF
+
+    with pytest.raises(_BROKEN_OFF):
+        _collect(io.BytesIO(said), _Answer(np.float32, 1, 100))
+
+
+def test_an_honest_answer_is_joined():
+    pipe = io.BytesIO()
+    for part in (np.arange(3, dtype=np.float32), np.arange(3, 5, dtype=np.float32)):
+        _send(pipe, {"kind": "array", "shape": part.shape}, part)
+    _send(pipe, {"kind": "done"})
+    pipe.seek(0)
+    assert np.array_equal(_collect(pipe, _Answer(np.float32, 1, 20)), np.arange(5, dtype=np.float32))
