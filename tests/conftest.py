@@ -9,7 +9,6 @@ from __future__ import annotations
 import getpass
 import hashlib
 import io
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,7 +34,6 @@ def tiny_bundle() -> Bundle:
     """Speech, text and vision, int8 and fp32, hybrid views, the task emotion, calibrated."""
     folder = Path(tempfile.gettempdir()) / f"affetto-tests-{getpass.getuser()}" / _key()
     if not (folder / "bundle.json").exists():
-        shutil.rmtree(folder.parent, ignore_errors=True)  # bundles of sources that are no more
         make_tiny_bundle(folder)
     return open_bundle(folder)
 
@@ -99,7 +97,8 @@ def _key() -> str:
     digest = hashlib.sha256(Path(__file__).read_bytes())
     for folder in ("encoders", "fusion", "layers", "decoders", "models", "export"):
         for path in sorted((SOURCE / "learn" / folder).glob("*.py")):
-            digest.update(path.read_bytes())
+            if path.name not in ("deliver.py", "calibrate.py"):  # have no part in it
+                digest.update(path.read_bytes())
     for name in ("bundle.py", "learn/config.py", "features/text.py", "features/spectral.py"):
         digest.update((SOURCE / name).read_bytes())
     return digest.hexdigest()[:16]

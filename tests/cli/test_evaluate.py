@@ -62,7 +62,8 @@ def test_the_report(run: Callable, manifest: Path) -> None:
     anger, sadness = report["labels"].index("anger"), report["labels"].index("sadness")
     assert report["confusion"][anger][sadness] == 1
     assert report["groups"]["speaker"].keys() == {"s1", "s2"}
-    assert "failed: f: " in done.err
+    assert "failed: " in done.err
+    assert "gone.wav" in done.err
     assert "[media_not_found]" in done.err
     assert "skipped: 1" in done.err
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from affetto.errors import MediaError
-from affetto.media.source import Named, open_source, split_member
+from affetto.media.source import Named, _archive, open_source, split_member
 
 
 def read(source, max_bytes: int = 1000) -> tuple[bytes, str]:
@@ -74,6 +74,20 @@ def test_a_changed_archive_is_read_anew(archive):
     with zipfile.ZipFile(archive, "w") as zipped:
         zipped.writestr("a/b.wav", b"something else")
     assert read(f"{archive}#a/b.wav")[0] == b"something else"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_fork_opens_an_archive_anew(archive):
+    """Parent and fork would move one another's position in a file that they share."""
+    read(f"{archive}#a/b.wav")
+    opened = _archive.cache_info().misses
+    fork = os.fork()
+    if fork == 0:
+        read(f"{archive}#a/b.wav")
+        os._exit(_archive.cache_info().misses - opened)
+    assert os.waitstatus_to_exitcode(os.waitpid(fork, 0)[1]) == 1
+    read(f"{archive}#a/b.wav")
+    assert _archive.cache_info().misses == opened
 
 
 def test_a_number_sign_in_a_name_is_not_a_member(tmp_path):

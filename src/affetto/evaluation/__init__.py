@@ -1,0 +1,1 @@
+"""Predictions to numbers, and numbers to a report. Never runs a model."""

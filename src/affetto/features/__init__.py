@@ -1,0 +1,1 @@
+"""Arrays to arrays, pure functions: spectra, pitch, face crops, tokens."""

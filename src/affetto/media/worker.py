@@ -95,7 +95,6 @@ class DecodingWorker:
         self.close()
 
     def _launch(self) -> None:
-        self._owner = os.getpid()
         self._child = _Child(self._memory_bytes, self._timeout)
 
     def _request(
@@ -112,8 +111,8 @@ class DecodingWorker:
         with self._lock:
             if self._closed:
                 raise RuntimeError("this DecodingWorker is closed")
-            if self._owner != os.getpid() or self._child.process.poll() is not None:
-                try:  # it died while idle, or this is a fork that must not share it
+            if self._child.process.poll() is not None:
+                try:  # it died while idle, or it is the child of another process that forked this one
                     self._launch()
                 except OSError as error:
                     raise _start_failure(name, str(error.strerror)) from None

@@ -21,9 +21,6 @@ from affetto.learn.training.randomness import generator
 from affetto.learn.training.targets import targets_of
 from affetto.records import Batch, Clip, Track
 
-#: Seconds of a clip that are read where nothing crops it: the window of a bundle's speech part.
-WINDOW_SECONDS = 12.0
-
 #: No speech track is shorter, so that every front end has a frame to start with.
 _SHORTEST_SAMPLES = RATE // 10
 
@@ -87,12 +84,12 @@ class BatchBuilder(Dataset[Batch]):
     def _speech(self, plan: BatchPlan, present: Sequence[bool], rngs: list[np.random.Generator]) -> Track:
         clips, augmentation = plan.clips, self._augmentation
         if augmentation is None:
-            longest = round(WINDOW_SECONDS * RATE)
-            rows = [
-                self._cache.speech(clip)[:longest] if p else None
-                for clip, p in zip(clips, present, strict=True)
-            ]
-            return _padded_speech([None if row is None else as_float(row) for row in rows])
+            return _padded_speech(
+                [
+                    self._cache.window(clip) if there else None
+                    for clip, there in zip(clips, present, strict=True)
+                ]
+            )
         # One length for the whole batch: rows that are long enough need no padding at all.
         seconds = generator(augmentation.seed, augmentation.stage, "crop", plan.epoch, plan.first).uniform(
             *augmentation.config.crop_seconds

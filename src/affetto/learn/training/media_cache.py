@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,14 @@ from affetto.errors import AffettoError, DataError
 from affetto.features.faces import face_crop
 from affetto.features.text import encode
 from affetto.learn.config import ModelConfig
-from affetto.media import decode_audio, decode_image
+from affetto.media import SAMPLE_RATE, decode_audio, decode_image
 from affetto.records import Clip
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+#: Seconds of a clip that are read where nothing crops it: the window of a bundle's speech part.
+WINDOW_SECONDS = 12.0
 
 #: A larger share of unreadable clips than this stops a run: the corpus is wrong, not some files.
 MOST_UNREADABLE = 0.1
@@ -76,6 +79,10 @@ class MediaCache:
         """Samples [N] of a clip that was added, at 16 kHz."""
         return self._speech[_speech_key(clip)]
 
+    def window(self, clip: Clip) -> NDArray[np.float32]:
+        """Samples [N] in [-1, 1] of a clip that was added, or of its first window where it is longer."""
+        return as_float(self.speech(clip)[: round(WINDOW_SECONDS * SAMPLE_RATE)])
+
     def face(self, clip: Clip) -> NDArray[np.float32]:
         """Planes [3 S S] in [0, 1] of a clip that was added; not to be written to."""
         luma = self._faces[clip.vision or ""].astype(np.float32) / 255
@@ -84,6 +91,18 @@ class MediaCache:
     def tokens(self, clip: Clip) -> NDArray[np.int64]:
         """Token ids [T] of a clip that was added."""
         return self._tokens[clip.text or ""]
+
+    def inputs(self, clip: Clip) -> dict[str, NDArray[Any]]:
+        """A clip that was added as the parts of a bundle take it: speech [N], text [T], vision [1 3 S S]."""
+        present = [name for name in clip.modalities() if name in self.modalities]
+        found: dict[str, NDArray[Any]] = {}
+        if "speech" in present:
+            found["speech"] = self.window(clip)
+        if "text" in present:
+            found["text"] = self.tokens(clip)
+        if "vision" in present:
+            found["vision"] = self.face(clip)[None]
+        return found
 
     def _add(self, clip: Clip) -> None:
         present = [name for name in clip.modalities() if name in self.modalities]

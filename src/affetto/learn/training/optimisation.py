@@ -18,7 +18,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
     A parameter of one dimension is a bias, a scale or a single learned token, and a vote's table holds
     strengths: decay would only pull them to 0.
     """
-    decaying, still = [], []
+    decaying: list[nn.Parameter] = []
+    still: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             (decaying if parameter.ndim > 1 and not name.startswith("votes.") else still).append(parameter)

@@ -1,0 +1,69 @@
+"""Every documented example runs: ```python blocks and the `affetto` lines of ```bash blocks, from the repository's root.
+
+What cannot run here (training for an hour, a recording of yours) stands in ```text blocks.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """(page and line, code) of every block of a language."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in re.finditer(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+            line = text[: match.start()].count("\n") + 2
+            found.append((f"{page.relative_to(ROOT)}:{line}", match.group(1)))
+    return found
+
+
+def commands() -> list[tuple[str, str]]:
+    """(page and line, command) of every `affetto` line in a bash block."""
+    return [
+        (place, line)
+        for place, code in blocks("bash")
+        for line in code.replace("\\\n", " ").splitlines()
+        if line.startswith("affetto ")
+    ]
+
+
+@pytest.mark.parametrize(("place", "code"), blocks("python"), ids=[place for place, _ in blocks("python")])
+def test_python_block_runs(place: str, code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, f"{place}\n{done.stderr}"
+
+
+@pytest.mark.parametrize(("place", "command"), commands(), ids=[f"{p} {c}" for p, c in commands()])
+def test_command_runs(place: str, command: str, tmp_path: Path) -> None:
+    arguments = [str(tmp_path / word) if word.startswith("out.") else word for word in shlex.split(command)[1:]]
+    done = subprocess.run(
+        [sys.executable, "-m", "affetto", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, f"{place}\n{done.stderr}"
+
+
+def test_relative_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}, which is not there"
+
+
+def test_the_page_on_the_law_is_not_older_than_half_a_year() -> None:
+    import datetime
+
+    page = (ROOT / "docs" / "responsible-use.md").read_text(encoding="utf-8")
+    checked = re.search(r"Last checked on (\d{4}-\d{2}-\d{2})", page)
+    assert checked, "docs/responsible-use.md must say when its facts were last checked"
+    age = datetime.date.today() - datetime.date.fromisoformat(checked.group(1))
+    assert age.days <= 180, "check the facts of docs/responsible-use.md again, then move its date"
