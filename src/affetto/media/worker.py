@@ -116,7 +116,10 @@ class DecodingWorker:
                     self._launch()
                 except OSError as error:
                     raise _start_failure(name, str(error.strerror)) from None
+            child = self._child
             answer = self._converse(header, payload, name, expected)
+            if child.ready and not child.begun and not child.expired:  # it was dying when it was asked
+                answer = self._converse(header, payload, name, expected)
         if isinstance(answer, AffettoError):
             raise answer
         return answer
@@ -127,8 +130,10 @@ class DecodingWorker:
         child, healthy = self._child, False
         try:
             child.await_ready()
+            child.begun = False
             with child.deadline(self._timeout):
                 _send(child.stdin, header, payload)
+                child.begun = _receive(child.stdout)["kind"] == "begun"
                 answer = _collect(child.stdout, expected)
             healthy = not child.expired and getattr(answer, "code", "") not in ("decoder_crashed", "internal")
             return answer
@@ -157,7 +162,7 @@ class _Child:
         )
         self.stdin = cast(IO[bytes], self.process.stdin)
         self.stdout = cast(IO[bytes], self.process.stdout)
-        self.ready = self.expired = False
+        self.ready = self.begun = self.expired = False
 
     def await_ready(self) -> None:
         """Wait until the codecs are loaded, which no request's clock should pay for."""
@@ -317,6 +322,7 @@ def main() -> None:
     with suppress(EOFError):
         while True:
             header = _receive(sys.stdin.buffer)
+            _send(answers, {"kind": "begun"})
             payload = _read(sys.stdin.buffer, header["bytes"])
             _renew_processor_time(settings["seconds"])
             _answer(answers, header, payload)

@@ -36,9 +36,15 @@ def test_a_new_folder_gets_the_config(tmp_path):
         assert from_yaml((run.path / "config.yaml").read_text()) == CONFIG
 
 
+def started(path):
+    """A run that has saved something."""
+    with open_run(path, CONFIG) as run:
+        run.checkpoints.mkdir()
+        (run.checkpoints / "last.ckpt").write_bytes(b"")
+
+
 def test_a_run_is_not_overwritten_but_resumed(tmp_path):
-    with open_run(tmp_path, CONFIG):
-        pass
+    started(tmp_path)
     with pytest.raises(TrainingError, match="--resume") as error, open_run(tmp_path, CONFIG):
         pass
     assert error.value.code == "run_exists"
@@ -47,15 +53,21 @@ def test_a_run_is_not_overwritten_but_resumed(tmp_path):
 
 
 def test_a_run_with_other_settings_is_refused_by_name(tmp_path):
-    with open_run(tmp_path, CONFIG):
-        pass
+    started(tmp_path)
     stage = replace(CONFIG.train.stages[0], lr=0.5)
     other = replace(CONFIG, seed=7, train=replace(CONFIG.train, stages=(stage,)))
-    with (
-        pytest.raises(TrainingError, match=r"\(seed, train\.stages\.0\.lr\)"),
-        open_run(tmp_path, other, resume=True),
-    ):
+    named = r"\(seed, train\.stages\.0\.lr\)"
+    with pytest.raises(TrainingError, match=named), open_run(tmp_path, other, resume=True):
         pass
+
+
+def test_a_run_that_saved_nothing_gives_way(tmp_path):
+    with open_run(tmp_path, CONFIG) as run:
+        run.tokenizer.write_text("of other texts")
+    other = replace(CONFIG, seed=7)
+    with open_run(tmp_path, other) as run:
+        assert from_yaml((run.path / "config.yaml").read_text()) == other
+        assert not run.tokenizer.exists()
 
 
 def test_a_folder_with_other_files_is_refused(tmp_path):

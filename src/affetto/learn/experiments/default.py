@@ -151,5 +151,5 @@ def speech() -> ExperimentConfig:
             fusion=FusionConfig(name="late", dropout=0.3),
             tasks=(_EMOTION,),
         ),
-        train=TrainConfig(stages=(replace(_SPEECH, steps=1000, batch_size=24),)),
+        train=TrainConfig(stages=(_SPEECH,)),
     )

@@ -78,7 +78,8 @@ def open_run(path: str | Path, config: ExperimentConfig, *, resume: bool = False
     """Take a run folder for as long as the block lasts; a new one gets the config.
 
     Raises TrainingError `run_exists` when the folder holds a run and `resume` is off, when it holds another
-    run than `config` describes, or when another process trains in it; `output_unwritable`.
+    run than `config` describes, or when another process trains in it; `output_unwritable`. A run that has not
+    saved anything yet is none: the folder is taken over.
     """
     run = RunFolder(Path(path))
     try:
@@ -95,18 +96,19 @@ def open_run(path: str | Path, config: ExperimentConfig, *, resume: bool = False
 
 def _claim(run: RunFolder, config: ExperimentConfig, resume: bool) -> None:
     stored = run.path / "config.yaml"
-    if not stored.exists():
-        if any(entry.name != _LOCK for entry in run.path.iterdir()):
-            raise TrainingError(
-                "run_exists", f"{run.path} holds other files and no run; choose another folder with -o"
-            )
+    if not any(run.checkpoints.glob("*.ckpt")):
+        if not stored.exists() and any(entry.name != _LOCK for entry in run.path.iterdir()):
+            raise TrainingError("run_exists", f"{run.path} holds other files and no run; choose another -o")
+        # What a run leaves that never came to save anything is of no use to this one.
+        run.tokenizer.unlink(missing_ok=True)
         write_bytes_atomically(stored, to_yaml(config).encode())
         return
     if not resume:
         raise TrainingError(
-            "run_exists",
-            f"{run.path} already holds a run; go on with it by --resume, or choose another -o",
+            "run_exists", f"{run.path} already holds a run; go on with it by --resume, or choose another -o"
         )
+    if not stored.exists():
+        raise TrainingError("run_exists", f"{run.path} holds checkpoints but no config.yaml; choose another -o")
     changed = _differences(stored.read_text(encoding="utf-8"), to_yaml(config))
     if changed:
         raise TrainingError(
