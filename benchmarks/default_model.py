@@ -27,7 +27,6 @@ from affetto.features.text import load_tokenizer
 from affetto.labels import EMOTIONS
 from affetto.learn.config import TaskConfig
 from affetto.learn.export.card import Card, Result
-from affetto.learn.export.deliver import prepared
 from affetto.learn.export.parts import Parts, subsets
 from affetto.learn.export.writer import load_config, with_calibration
 from affetto.learn.training.media_cache import MediaCache
@@ -60,7 +59,7 @@ class Model:
 
     def encode(self, clips: Sequence[Clip]) -> list[dict[str, Track]]:
         self.cache.add(clips)
-        return self.parts.encode_items(prepared(clip, self.cache) for clip in clips)
+        return self.parts.encode_items(self.cache.inputs(clip) for clip in clips)
 
 
 def open_model(path: str | None, precision: str) -> Model:

@@ -47,6 +47,8 @@ CODES: dict[str, str] = {
     "corpus_unreadable": "more than a tenth of the clips cannot be decoded",
     "split_leak": "a speaker stands in more than one split",
     "split_impossible": "too few speakers for the split asked for",
+    "words_not_found": "the file of words and times does not exist",
+    "words_invalid": "the file is of no known format of words and times",
     "nothing_to_predict": "no input was given, or none could be read",
     # bundles and settings
     "bundle_not_found": "the folder or zip is not a bundle",

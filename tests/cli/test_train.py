@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -56,7 +57,9 @@ def run(*arguments):
 
 @pytest.fixture
 def no_bundle(monkeypatch):
-    monkeypatch.setattr(command, "make_bundle", lambda result, clips, corpora: result.run_folder / "bundle")
+    from affetto.learn.export import deliver
+
+    monkeypatch.setattr(deliver, "deliver", lambda result, clips, corpora, out: SimpleNamespace(path=out))
 
 
 def settings(corpus, *more):

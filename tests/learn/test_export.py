@@ -22,10 +22,16 @@ from affetto.learn.export.card import Card, Result, render_card
 from affetto.learn.export.onnx import export_parts, named
 from affetto.learn.export.parity import compare_precisions, compare_with_torch, random_items
 from affetto.learn.export.parts import Parts, padded, subsets
-from affetto.learn.export.quantise import front_end, quantise_dynamic, quantise_static, weighted_operators
+from affetto.learn.export.quantise import (
+    convolves,
+    front_end,
+    quantise_dynamic,
+    quantise_static,
+    weighted_operators,
+)
 from affetto.learn.models.build import build_recogniser
 from affetto.learn.models.recogniser import Recogniser
-from affetto.predictor import Predictor
+from affetto.predictor import Predictor, open_session
 from affetto.records import MODALITIES, Track
 
 PICTURE = 32
@@ -136,12 +142,7 @@ def test_every_encoder_and_fusion_exports(kind: str) -> None:
     noise = random_items(8, modalities=model.modalities, vocabulary=300, picture=PICTURE)
     assert compare_with_torch(model, parts, noise)["max_abs_difference"] < 1e-4
     (name,) = model.modalities
-    if name == "text":
-        quantised = quantise_dynamic(parts[name])
-    else:
-        first = {"speech": "waveform", "vision": "pixels"}[name]
-        feeds = [dict(zip((first, "mask"), padded([item[name]]), strict=True)) for item in noise]
-        quantised = quantise_static(parts[name], feeds)
+    quantised = writer._quantise(name, parts[name], noise)
     recurrent = [why for why in quantised.left.values() if "GRU" in why]
     assert len(recurrent) == (2 if "crnn" in kind else 0)
     Parts({**parts, name: quantised.model}).encode_items(noise)
@@ -228,8 +229,6 @@ def test_embedding_tables_get_a_scale_per_row() -> None:
     model = graph_of(
         [helper.make_node("Gather", ["table", "ids"], ["y"], name="g")], {"table": table}, {"ids": [7]}, "y"
     )
-    from affetto.predictor import open_session
-
     small = quantise_dynamic(model).model
     assert len(small) < 0.40 * len(model)
     ids = np.arange(0, 490, 70)
@@ -237,9 +236,30 @@ def test_embedding_tables_get_a_scale_per_row() -> None:
     assert np.all(np.abs(rows - table[ids]) <= np.abs(table[ids]).max(axis=1, keepdims=True) / 254 * 1.001)
 
 
-def test_static_int8_without_examples_is_refused(model: Recogniser) -> None:
-    with pytest.raises(TrainingError, match="examples of speech"):
-        writer._quantise("speech", b"", [{"text": np.arange(3)}])
+def test_convolutions_over_words_get_static_scales() -> None:
+    rng = np.random.default_rng(0)
+    table, kernel = rng.normal(size=(300, 16)), rng.normal(size=(8, 16, 3)) / 7
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["x"], name="look-up"),
+        helper.make_node("Transpose", ["x"], ["h"], perm=[0, 2, 1], name="turn"),
+        helper.make_node("Conv", ["h", "kernel"], ["y"], name="three words", kernel_shape=[3]),
+    ]
+    tensors = {"table": table.astype(np.float32), "kernel": kernel.astype(np.float32)}
+    model = graph_of(nodes, tensors, {"ids": [1, "T"]}, "y")
+    assert convolves(model)
+    feeds = [{"ids": rng.integers(0, 300, (1, 12))} for _ in range(8)]
+    small = quantise_static(model, feeds)
+    assert (small.quantised, small.left) == (1, {})
+    exact, near = (open_session(m, "text", 1).run(None, feeds[0])[0] for m in (model, small.model))
+    assert np.abs(exact - near).max() < 0.05 * np.abs(exact).max()
+
+
+def test_static_int8_without_examples_is_refused(tiny_bundle: Bundle) -> None:
+    vision = tiny_bundle.read_part("vision", "fp32")
+    assert convolves(vision)
+    assert not convolves(tiny_bundle.read_part("text", "fp32"))
+    with pytest.raises(TrainingError, match="examples of vision"):
+        writer._quantise("vision", vision, [{"text": np.arange(3)}])
 
 
 # --- from a bundle back to a model ---

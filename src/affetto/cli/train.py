@@ -11,22 +11,16 @@ import typer
 from affetto.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from rich.console import Console
 
-    from affetto.data.manifest import Corpus
     from affetto.learn.config import ExperimentConfig
-    from affetto.learn.export.calibrate import Labelled
-    from affetto.learn.export.writer import Facts
-    from affetto.learn.training.loop import FitResult, Start
-    from affetto.records import Clip
+    from affetto.learn.training.loop import Start
 
 _NEEDED = ("torch", "lightning", "safetensors", "matplotlib", "onnx", "onnxscript")
 _MANIFESTS = (".csv", ".jsonl", ".parquet")
 _CONFIGS = (".yaml", ".yml")
-_ITEMS = 400  # clips of a kind that calibration is fitted on
-_EXAMPLES = 200  # clips that give int8 its scales
 
 
 def train(
@@ -53,6 +47,7 @@ def train(
     from rich.console import Console
 
     from affetto.learn.config import apply_settings
+    from affetto.learn.export.deliver import deliver
     from affetto.learn.training.corpora import load_corpora, split_clips
     from affetto.learn.training.display import Display
     from affetto.learn.training.loop import fit
@@ -72,9 +67,9 @@ def train(
     )
     _show_scores(console, result.scores)
     console.print("writing the bundle: parts, their comparison with the model, calibration")
-    bundle = make_bundle(result, clips, corpora)
-    console.print(f"written: {bundle}", markup=False, soft_wrap=True)
-    console.print(f"next: affetto predict FILE --bundle {bundle}", markup=False, soft_wrap=True)
+    bundle = deliver(result, clips, corpora, result.run_folder / "bundle")
+    console.print(f"written: {bundle.path}", markup=False, soft_wrap=True)
+    console.print(f"next: affetto predict FILE --bundle {bundle.path}", markup=False, soft_wrap=True)
 
 
 def require_extra() -> None:
@@ -117,88 +112,6 @@ def _start(config: ExperimentConfig) -> Start | None:
     bundle = open_bundle(config.train.start_from)
     has_text = "tokenizer.json" in bundle.info.files
     return Start(load_model(bundle).state_dict(), bundle.read("tokenizer.json") if has_text else None)
-
-
-def make_bundle(result: FitResult, clips: Sequence[Clip], corpora: Sequence[Corpus]) -> Path:
-    """The bundle of a run, calibrated on its validation clips, at `bundle` in the run folder.
-
-    Without validation clips the scales of int8 come from training clips, and nothing is calibrated.
-    """
-    from affetto.learn.export.calibrate import fit_calibration
-    from affetto.learn.export.writer import with_calibration, write_bundle
-
-    config = result.config
-    labelled = bundle_items(result, [clip for clip in clips if clip.split == "validation"])
-    examples = labelled or bundle_items(result, [clip for clip in clips if clip.split == "train"])
-    facts = _facts(result, clips, corpora)
-    out = result.run_folder / "bundle"
-    bundle = write_bundle(
-        result.recogniser,
-        config.model,
-        out,
-        facts,
-        tokenizer=result.tokenizer.to_str().encode() if result.tokenizer is not None else None,
-        examples=[item.inputs for item in examples[:_EXAMPLES]],
-    )
-    if labelled:
-        with_calibration(bundle, out, fit_calibration(bundle, labelled), facts.card)
-    return out
-
-
-def bundle_items(result: FitResult, clips: Sequence[Clip]) -> list[Labelled]:
-    """Prepared media of some clips with what is true of them, composed ones first where the run composes.
-
-    At most 400 of each kind, drawn by the run's seed.
-    """
-    from affetto.learn.export.calibrate import Labelled
-    from affetto.learn.training.pairing import only_evidence, pair_by_label, pair_count
-    from affetto.learn.training.randomness import generator
-    from affetto.learn.training.targets import target_of
-
-    config = result.config
-    task, modalities = config.model.tasks[0], config.model.modalities
-    readable = [only_evidence(c, modalities) for c in clips if (c.corpus, c.id) not in result.unreadable]
-    readable = [clip for clip in readable if clip.modalities()]
-    rng = generator(config.seed, "bundle")
-    chosen = [readable[i] for i in rng.permutation(len(readable))[:_ITEMS]]
-    pairs = pair_count(readable, task, modalities)
-    if pairs and any(stage.paired for stage in config.train.stages):
-        size = min(_ITEMS, 3 * pairs)
-        chosen = [*pair_by_label(readable, rng, task=task, modalities=modalities, size=size), *chosen]
-    items = []
-    for clip in chosen:
-        targets = {task.name: target_of(clip, task) for task in config.model.tasks}
-        known = {name: target for name, target in targets.items() if target is not None}
-        items.append(Labelled(result.cache.inputs(clip), known))
-    return items
-
-
-def _facts(result: FitResult, clips: Sequence[Clip], corpora: Sequence[Corpus]) -> Facts:
-    from affetto.bundle import CorpusInfo
-    from affetto.learn.export.card import Card, Result
-    from affetto.learn.export.writer import Facts
-    from affetto.learn.training.targets import label_of
-
-    config = result.config
-    learnt = [clip for clip in clips if clip.split == "train"]
-    read = [c for c in learnt if "text" in c.modalities() and label_of(c, config.model.tasks[0]) is not None]
-    return Facts(
-        name=config.name,
-        version="1",
-        licence="; ".join(dict.fromkeys(corpus.licence for corpus in corpora)),
-        languages=tuple(sorted({clip.language or "und" for clip in read})),
-        corpora=tuple(
-            CorpusInfo(name=c.name, licence=c.licence, clips=sum(clip.corpus == c.name for clip in learnt))
-            for c in corpora
-        ),
-        reserved=config.data.reserved,
-        card=Card(
-            trained=f"`affetto train {config.name}`, seed {config.seed}, {len(learnt)} clips.",
-            results=tuple(
-                Result("validation clips of the run", name, value) for name, value in result.scores.items()
-            ),
-        ),
-    )
 
 
 def _describe(console: Console, config: ExperimentConfig, splits: list[str]) -> None:

@@ -51,9 +51,6 @@ class CorpusConfig:
     tasks: tuple[str, ...] | None = None
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     test_split: str | None = None
-    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    test_split: str | None = None
-    tasks: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -80,14 +77,12 @@ class DataConfig:
     """Corpora, who is held out, and augmentation. All splits are by speaker.
 
     root:       the folder that the corpora's paths start from.
-    root:       the folder that the corpora's paths begin from.
     reserved:   corpus to speakers who are never trained on.
     validation: share of the speakers (or clips, where there are no speakers) kept for validation.
     folds/fold: hold out fold `fold` (from 0) of every speech corpus's speakers as the split "test".
     hold_out:   a whole corpus as the split "test".
     """
 
-    root: str = ""
     root: str = "."
     corpora: tuple[CorpusConfig, ...] = ()
     reserved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -251,7 +246,7 @@ class TrainConfig:
     """Stages in order. `start_from` is a bundle whose weights the run begins with; 0 devices means CPU."""
 
     stages: tuple[StageConfig, ...] = ()
-    devices: Count = 1
+    devices: Whole = 1
     workers: Whole = 0
     start_from: str | None = None
 
@@ -260,12 +255,12 @@ class TrainConfig:
 class ExperimentConfig:
     """Everything that a run depends on. `seed` is the source of all its randomness.
 
-    `licence` is that of the weights; what their training data imposes is for whoever trains to know.
+    `licence` is that of the weights; None lists those of the corpora.
     """
 
     name: str
     seed: Whole = 0
-    licence: str = "not stated"
+    licence: str | None = None
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)

@@ -191,18 +191,15 @@ def test_a_stage_leaves_other_modalities_alone(make_config, clips, cache, tmp_pa
 
 def test_it_learns(make_config, clips, cache, tmp_path):
     stages = (
-        StageConfig("speech", ("speech",), steps=60, batch_size=16, lr=1e-2, validate_every=60),
-        StageConfig("text", ("text",), steps=40, batch_size=16, lr=2e-2, validate_every=40),
-        StageConfig("vision", ("vision",), steps=60, batch_size=16, lr=1e-2, validate_every=60),
-        StageConfig(
-            "fusion", ("speech", "text", "vision"), steps=20, batch_size=16, lr=3e-3, validate_every=20,
-            freeze=("encoders", "fusion.unimodal"), paired=True, modality_dropout=0.3,
-        ),
-    )  # fmt: skip
+        StageConfig("speech", ("speech",), steps=36, batch_size=12, lr=2e-2, validate_every=36),
+        StageConfig("text", ("text",), steps=18, batch_size=12, lr=3e-2, validate_every=18),
+        StageConfig("vision", ("vision",), steps=36, batch_size=12, lr=2e-2, validate_every=36),
+        replace(FUSION, steps=12, batch_size=12, freeze=("encoders", "fusion.unimodal")),
+    )
     result = fit(make_config(*stages), clips, tmp_path / "run", cache=cache)
-    assert result.scores["emotion.speech.uar"] >= 0.75
-    assert result.scores["emotion.text.uar"] >= 0.75
-    assert result.scores["emotion.vision.uar"] >= 0.75
+    assert result.scores["emotion.speech.uar"] >= 0.6
+    assert result.scores["emotion.text.uar"] >= 0.9
+    assert result.scores["emotion.vision.uar"] >= 0.6
     assert result.history[-1]["scores"]["emotion.vote.uar"] >= 0.9
 
 

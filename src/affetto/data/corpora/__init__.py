@@ -44,10 +44,3 @@ def read_corpus(name: str, path: str | Path, **options: Any) -> Corpus:
     `read_manifest` raises.
     """
     return corpus_reader(name)(path, **options)
-
-
-def licence_of(name: str) -> str:
-    """The licence of the corpus that the reader of that name reads; a manifest's is not known to us."""
-    if name not in CORPORA:
-        return "not stated"
-    return str(getattr(import_module(CORPORA[name].partition(":")[0]), "LICENCE", "not stated"))

@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from affetto.bundle import Bundle, CorpusInfo
-from affetto.data.corpora import licence_of
+from affetto.data.manifest import Corpus
 from affetto.learn.export.calibrate import Labelled, fit_calibration
 from affetto.learn.export.card import Card
-from affetto.learn.export.parts import Inputs
 from affetto.learn.export.writer import Facts, with_calibration, write_bundle
-from affetto.learn.training.loaders import RATE, WINDOW_SECONDS
 from affetto.learn.training.loop import FitResult
-from affetto.learn.training.media_cache import MediaCache
 from affetto.learn.training.pairing import pair_by_label
 from affetto.learn.training.randomness import generator
 from affetto.learn.training.targets import single_label, target_of
@@ -28,22 +23,30 @@ MOST_COMPOSED = 700
 EXAMPLES = 200
 
 
-def deliver(result: FitResult, clips: Sequence[Clip], out: str | Path, *, version: str = "1") -> Bundle:
+def deliver(
+    result: FitResult,
+    clips: Sequence[Clip],
+    corpora: Sequence[Corpus],
+    out: str | Path,
+    *,
+    version: str = "1",
+) -> Bundle:
     """Write the run's bundle, calibrated per precision and subset of modalities on its validation clips.
 
-    Without validation clips the bundle is not calibrated, and says so. Raises what `write_bundle` raises.
+    Without validation clips int8 takes its scales from training clips; the bundle is not calibrated, and says
+    so. Raises what `write_bundle` raises.
     """
-    alone, composed = _held_out(result, clips)
+    alone, composed = _chosen(result, clips, "validation")
     rng = generator(result.config.seed, "export")
-    source = composed or alone
+    source = composed or alone or _chosen(result, clips, "train")[0]
     examples = [source[i] for i in rng.permutation(len(source))[:EXAMPLES]]
     bundle = write_bundle(
         result.recogniser,
         result.config.model,
         out,
-        _facts(result, clips, version),
+        _facts(result, clips, corpora, version),
         tokenizer=None if result.tokenizer is None else result.tokenizer.to_str().encode(),
-        examples=[prepared(clip, result.cache) for clip in examples],
+        examples=[result.cache.inputs(clip) for clip in examples],
         truth=_truth(result, examples),
     )
     if not alone:
@@ -51,7 +54,7 @@ def deliver(result: FitResult, clips: Sequence[Clip], out: str | Path, *, versio
     tasks = result.config.model.tasks
     items = [
         Labelled(
-            prepared(clip, result.cache),
+            result.cache.inputs(clip),
             {
                 task.name: target
                 for task in tasks
@@ -63,27 +66,13 @@ def deliver(result: FitResult, clips: Sequence[Clip], out: str | Path, *, versio
     return with_calibration(bundle, out, fit_calibration(bundle, items), _card(result))
 
 
-def prepared(clip: Clip, cache: MediaCache) -> Inputs:
-    """What the parts read of a clip: its first window of speech [N], token ids [T], one face [1 3 S S]."""
-    inputs: dict[str, np.ndarray] = {}
-    for name in clip.modalities():
-        if name == "speech" and name in cache.modalities:
-            samples = cache.speech(clip)[: round(WINDOW_SECONDS * RATE)]
-            inputs[name] = samples.astype(np.float32) / np.float32(32768.0)
-        elif name == "text" and name in cache.modalities:
-            inputs[name] = cache.tokens(clip)
-        elif name == "vision" and name in cache.modalities:
-            inputs[name] = np.ascontiguousarray(cache.face(clip)[None])
-    return inputs
-
-
-def _held_out(result: FitResult, clips: Sequence[Clip]) -> tuple[list[Clip], list[Clip]]:
-    """Validation clips as they are, some of each modality, and clips with all modalities composed of them."""
+def _chosen(result: FitResult, clips: Sequence[Clip], split: str) -> tuple[list[Clip], list[Clip]]:
+    """Clips of a split as they are, some of each modality, and clips with all modalities composed of them."""
     config = result.config
     known = [
         clip
         for clip in clips
-        if clip.split == "validation"
+        if clip.split in (split, None if split == "train" else split)
         and (clip.corpus, clip.id) not in result.unreadable
         and set(clip.modalities()) & set(config.model.modalities)
     ]
@@ -95,7 +84,11 @@ def _held_out(result: FitResult, clips: Sequence[Clip]) -> tuple[list[Clip], lis
         chosen.update({(clip.corpus, clip.id): clip for clip in picked})
     alone = list(chosen.values())
     task = config.model.tasks[0]
-    if len(config.model.modalities) < 2 or not any(stage.paired for stage in config.train.stages):
+    if (
+        not known
+        or len(config.model.modalities) < 2
+        or not any(stage.paired for stage in config.train.stages)
+    ):
         return alone, []
     return alone, pair_by_label(known, rng, task=task, modalities=config.model.modalities, size=MOST_COMPOSED)
 
@@ -108,20 +101,18 @@ def _truth(result: FitResult, clips: Sequence[Clip]) -> list[int] | None:
     return [task.labels.index(name) for name in known] if known and len(known) == len(classes) else None
 
 
-def _facts(result: FitResult, clips: Sequence[Clip], version: str) -> Facts:
+def _facts(result: FitResult, clips: Sequence[Clip], corpora: Sequence[Corpus], version: str) -> Facts:
     config = result.config
     trained = [clip for clip in clips if clip.split in (None, "train")]
-    counts: dict[str, int] = {}
-    for clip in trained:
-        counts[clip.corpus or "manifest"] = counts.get(clip.corpus or "manifest", 0) + 1
     written = {clip.language for clip in trained if "text" in clip.modalities() and "emotion" in clip.labels}
     return Facts(
         name=config.name,
         version=version,
-        licence=config.licence,
+        licence=config.licence or "; ".join(dict.fromkeys(corpus.licence for corpus in corpora)),
         languages=tuple(sorted(name for name in written if name)) or ("und",),
         corpora=tuple(
-            CorpusInfo(name=name, licence=licence_of(name), clips=count) for name, count in counts.items()
+            CorpusInfo(name=c.name, licence=c.licence, clips=sum(clip.corpus == c.name for clip in trained))
+            for c in corpora
         ),
         reserved=config.data.reserved,
         card=_card(result),

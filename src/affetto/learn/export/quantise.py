@@ -1,8 +1,8 @@
 """Parts in int8: what is quantised, what is not, and never in silence.
 
-Convolutional parts (speech, vision) get static scales, per channel for weights, from calibration data: an
-item's answer then does not depend on its batch mates. Text and fusion, made of matrix products, get int8
-weights per channel, and scales of activations at run time. Embedding tables get a scale per row.
+Parts that convolve (speech, vision) get static scales, per channel for weights, from calibration data: an
+item's answer then does not depend on its batch mates. Parts made of matrix products alone (text, fusion) get
+int8 weights per channel, and scales of activations at run time. Embedding tables get a scale per row.
 
 What stands before the first trained operator stays in fp32: eight bits cannot hold a power spectrum.
 """
@@ -55,7 +55,8 @@ def quantise_static(model: bytes, calibration: Iterable[Mapping[str, np.ndarray]
 
     Raises TrainingError `parity_failed` when a weighted operator stayed in fp32 without a stated reason.
     """
-    front = front_end(onnx.load_from_string(model))
+    prepared = _quantise_tables(onnx.load_from_string(model))
+    front = front_end(prepared)
 
     def run(source: Path, target: Path) -> None:
         quantize_static(
@@ -73,7 +74,7 @@ def quantise_static(model: bytes, calibration: Iterable[Mapping[str, np.ndarray]
             extra_options={"MatMulConstBOnly": True},
         )
 
-    return _checked(_through_files(model, run), dict.fromkeys(front, _FRONT_END))
+    return _checked(_through_files(prepared, run), dict.fromkeys(front, _FRONT_END))
 
 
 def quantise_dynamic(model: bytes) -> Quantised:
@@ -92,8 +93,14 @@ def quantise_dynamic(model: bytes) -> Quantised:
             reduce_range=True,
         )
 
-    tables = _quantise_tables(onnx.load_from_string(model))
-    return _checked(_through_files(tables.SerializeToString(), run), {})
+    return _checked(_through_files(_quantise_tables(onnx.load_from_string(model)), run), {})
+
+
+def convolves(model: bytes) -> bool:
+    """Whether a part has trained convolutions, and so wants static scales."""
+    whole = onnx.load_from_string(model)
+    front = front_end(whole)
+    return any(node.op_type == "Conv" and node.name not in front for node in whole.graph.node)
 
 
 class _Graph:
@@ -210,13 +217,13 @@ class _Feeds(CalibrationDataReader):
         return next(self._feeds, None)
 
 
-def _through_files(model: bytes, run: Callable[[Path, Path], None]) -> onnx.ModelProto:
+def _through_files(model: onnx.ModelProto, run: Callable[[Path, Path], None]) -> onnx.ModelProto:
     """ONNX Runtime's quantiser reads and writes files, and speaks where nobody can act on it."""
     logger = logging.getLogger()
     level = logger.level
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
-        source.write_bytes(model)
+        source.write_bytes(model.SerializeToString())
         logger.setLevel(logging.ERROR)
         try:
             run(source, target)

@@ -36,7 +36,7 @@ from affetto.learn.export.folder import as_json, write_bundle_folder
 from affetto.learn.export.onnx import INPUTS, export_parts
 from affetto.learn.export.parity import compare_precisions, compare_with_torch, random_items
 from affetto.learn.export.parts import Inputs, padded
-from affetto.learn.export.quantise import Quantised, quantise_dynamic, quantise_static
+from affetto.learn.export.quantise import Quantised, convolves, quantise_dynamic, quantise_static
 from affetto.learn.models.build import build_recogniser
 from affetto.learn.models.recogniser import Recogniser
 
@@ -47,7 +47,6 @@ WEIGHTS, CONFIG, TOKENIZER, PARITY, README = (
     "parity.json",
     "README.md",
 )
-_STATIC = ("speech", "vision")
 _COMPARED = 12  # random items against torch, each alone and in a batch
 
 
@@ -204,7 +203,7 @@ def _make_parts(
 
 
 def _quantise(name: str, model: bytes, examples: Sequence[Inputs]) -> Quantised:
-    if name not in _STATIC:
+    if not convolves(model):
         return quantise_dynamic(model)
     items = [padded([item[name]]) for item in examples if name in item]
     if not items:

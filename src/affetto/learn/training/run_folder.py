@@ -108,7 +108,9 @@ def _claim(run: RunFolder, config: ExperimentConfig, resume: bool) -> None:
             "run_exists", f"{run.path} already holds a run; go on with it by --resume, or choose another -o"
         )
     if not stored.exists():
-        raise TrainingError("run_exists", f"{run.path} holds checkpoints but no config.yaml; choose another -o")
+        raise TrainingError(
+            "run_exists", f"{run.path} holds checkpoints but no config.yaml; choose another -o"
+        )
     changed = _differences(stored.read_text(encoding="utf-8"), to_yaml(config))
     if changed:
         raise TrainingError(
