@@ -1,4 +1,4 @@
-"""Every documented example runs: ```python blocks and the `affetto` lines of ```bash blocks, from the repository's root.
+"""Every documented example runs, from the repository root: ```python blocks and `affetto` lines of ```bash blocks.
 
 What cannot run here (training for an hour, a recording of yours) stands in ```text blocks.
 """

@@ -45,6 +45,29 @@ LANGUAGE = "language"
 VOTE = "vote"
 WEIGHTS = "weights"
 _UNCALIBRATED = Calibration()
+#: Languages written in the Latin script, of those that corpora of emotional text exist in.
+_LATIN = frozenset(
+    {
+        "cs",
+        "da",
+        "de",
+        "en",
+        "es",
+        "fi",
+        "fr",
+        "hu",
+        "id",
+        "it",
+        "nl",
+        "no",
+        "pl",
+        "pt",
+        "ro",
+        "sv",
+        "tr",
+        "vi",
+    }
+)
 
 
 _Track = tuple[np.ndarray, np.ndarray]  # values [1 T D], mask [1 T]
@@ -187,7 +210,7 @@ class Predictor:
         waveform, tracks = self._read(item, warnings)
         used = [m for m in MODALITIES if m in tracks or (m == "speech" and waveform is not None)]
         refused = None
-        if "text" in used and not self._reads_language(item.language, tracks["text"]):
+        if "text" in used and not self._reads_language(item, tracks["text"]):
             warnings.append("language_not_supported")
             if used == ["text"]:
                 refused = "language_not_supported"
@@ -293,14 +316,21 @@ class Predictor:
 
     # --- tracks to logits ---
 
-    def _reads_language(self, language: str | None, text: _Track) -> bool:
-        """Whether the text is in a language of the text part: as said, else as the model's own head tells."""
+    def _reads_language(self, item: _Item, text: _Track) -> bool:
+        """Whether the text is in a language of the text part: as said, else as the model's own head tells.
+
+        A head that has met one script only cannot place another, so the script is looked at first.
+        """
+        from affetto.features.text import mostly_latin
+
         part, task = self.bundle.info.parts.text, self.bundle.info.task(LANGUAGE)
         known = part.languages if part else ()
-        if language is not None:
-            return language.replace("_", "-").split("-")[0].strip().lower() in known
+        if item.language is not None:
+            return item.language.replace("_", "-").split("-")[0].strip().lower() in known
         if task is None:
             return True
+        if set(known) <= _LATIN and not mostly_latin(item.text or ""):
+            return False
         logits = self._fuse({"text": text})[f"{LANGUAGE}.{VOTE}"]
         return task.labels[int(np.argmax(logits))] in known
 

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from affetto.errors import BundleError, ConfigError, MediaError
-from affetto.features.text import MAX_CHARACTERS, SPECIAL_TOKENS, encode, load_tokenizer, train_tokenizer
+from affetto.features.text import (
+    MAX_CHARACTERS,
+    SPECIAL_TOKENS,
+    encode,
+    load_tokenizer,
+    mostly_latin,
+    train_tokenizer,
+)
 
 TEXTS = [
     "I am so happy today!",
@@ -150,3 +157,12 @@ def test_a_vocabulary_too_small_for_the_bytes_is_refused():
     with pytest.raises(ConfigError, match="at least 260") as error:
         train_tokenizer(TEXTS, 259)
     assert error.value.code == "config_invalid"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("Hello there", True), ("Zażółć gęślą jaźń", True), ("", True), ("123 :-)", True), ("Привет, мир", False),
+     ("我今天很高兴", False), ("مرحبا", False), ("ok 我今天很高兴", False)],
+)  # fmt: skip
+def test_mostly_latin_counts_letters_only(text, expected):
+    assert mostly_latin(text) is expected

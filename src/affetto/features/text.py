@@ -98,5 +98,12 @@ def encode(tokenizer: Tokenizer, text: str, max_tokens: int) -> NDArray[np.int64
     return np.asarray(tokenizer.encode(words).ids[:max_tokens], dtype=np.int64)
 
 
+def mostly_latin(text: str) -> bool:
+    """Whether at least half of the letters are of the Latin script; a text without letters is."""
+    letters = [char for char in text if char.isalpha()]
+    latin = sum(unicodedata.name(char, "").startswith(("LATIN", "FULLWIDTH LATIN")) for char in letters)
+    return 2 * latin >= len(letters)
+
+
 def _well_formed(text: str) -> str:
     return " ".join(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").split())
