@@ -13,7 +13,7 @@ loudest in that time, beyond which speech has nothing to say (the 30 dB of ANSI 
 - steadiness, how often pitch goes on as it went, its change within 0.05 semitones of the change before: that is
   what tones, chords, sirens and vibrato do, and a larynx does not;
 - change, how much the spectrum differs from one frame to the next: speech has ten sounds a second;
-- spread, how much the spectral entropy varies: speech has vowels and hisses in turn.
+- alternation, how much harmonicity varies: speech has vowels and hisses in turn.
 
 Both are logistic functions, fitted by `benchmarks/activity.py --fit` on acted German, English and Polish speech
 with noise of 5 to 30 dB and on synthetic sounds.
@@ -50,7 +50,9 @@ _FFT = 1024  # room for the longest lag, so that the circular correlation is a p
 _BLOCK = 200  # frames at once
 _FLOOR_BEFORE, _FLOOR_AFTER = 200, 50  # frames searched for the noise floor and for the loudest
 _NEAR = 50  # frames on either side over which the cues of a voice are taken
-_PRIOR = 5  # frames of no evidence, so that one click is not judged like a second of speech
+_PRIOR = 3  # frames of no evidence, so that one click is not judged like a second of speech
+
+_STEADY_PRIOR = 0.2  # steadiness where nothing is known of it
 
 _OVER_FLOOR = 4.0  # dB
 _UNDER_LOUDEST = 40.0  # dB
@@ -60,9 +62,9 @@ _JUMP = 2.0  # semitones in 10 ms: another voice, or an error of an octave
 _SAME_CHANGE = 0.05  # semitones
 _MOST_CHANGE = 1.5  # nepers between frames: a click must not outweigh a second of speech
 
-_SLOPE = 0.456  # per dB
-_VOICE = (20.6, -17.8, 2.87, 26.7)  # weights of the cues in their order
-_BIAS = -15.9
+_SLOPE = 0.513  # per dB
+_VOICE = (21.45, -13.52, 9.67, 21.20)  # weights of the cues in their order
+_BIAS = -22.93
 
 _CLOSE = 0.2  # seconds of silence within a stretch: stops, and breaths between words
 _DROP = 0.15  # seconds below which a stretch is no word
@@ -77,7 +79,6 @@ class _Local:
     harmonicity: Floats  # 0 to 1
     pitch: Floats  # semitones
     change: Floats  # mean difference of the log bands to the frame before, nepers
-    entropy: Floats  # of the spectrum, 0 (one line) to 1 (flat)
 
 
 def speech_probability(waveform: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -116,7 +117,7 @@ def speech_spans(probability: NDArray[np.floating], threshold: float = 0.5) -> t
 
 def cues(waveform: NDArray[np.floating]) -> Floats:
     """What the decision is made from: [N] -> [T 5]. The margin in dB by which a frame is a sound, and the
-    harmonicity, steadiness, change and spread of the sounds around it.
+    harmonicity, steadiness, change and alternation of the sounds around it.
 
     Raises ValueError for what is no one-dimensional array of floats.
     """
@@ -132,13 +133,13 @@ def cues(waveform: NDArray[np.floating]) -> Floats:
     sound = margin > 0
     sounds = _near(sound) + _PRIOR
     steady, moves = _steadiness(local.pitch, sound & (local.harmonicity > _VOICED))
-    entropy = _near(local.entropy * sound) / sounds
-    variance = _near(np.square(local.entropy) * sound) / sounds - np.square(entropy)
+    harmonicity = _near(local.harmonicity * sound) / sounds
+    variance = _near(np.square(local.harmonicity) * sound) / sounds - np.square(harmonicity)
     return np.stack(
         [
             np.clip(margin, -20, 20),
-            _near(local.harmonicity * sound) / sounds,
-            (_near(steady) + 1) / (_near(moves) + _PRIOR),
+            harmonicity,
+            (_near(steady) + _STEADY_PRIOR * _PRIOR) / (_near(moves) + _PRIOR),
             _near(local.change * sound) / sounds,
             np.sqrt(np.maximum(variance, 0)),
         ],
@@ -182,6 +183,7 @@ def _logistic(values: Floats) -> Floats:
 _WINDOW = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_FRAME) / _FRAME)).astype(np.float32)
 _HZ = np.arange(_FFT // 2 + 1) * (RATE / _FFT)
 _VOICE_BAND = slice(6, 257)  # bins of 80 to 4000 Hz
+_HIGHEST_HARMONIC = 97  # bin of 1516 Hz
 _LAGS = np.arange(16, 135)  # at 8 kHz: 500 to 60 Hz
 # The level of a full-scale sine: half the squared sum of the window, spread over what a bin holds.
 _FULL_SCALE = _FFT / 4 * float(np.square(_WINDOW).sum())
@@ -189,8 +191,8 @@ _OCTAVE = 0.01  # advantage of a peak an octave higher, as in Boersma's tracker
 
 
 def _bands() -> NDArray[np.float32]:
-    """Twenty triangular filters, equally wide in mel from 80 to 7600 Hz: [bins, 20]."""
-    low, high = 1127 * np.log1p(np.array([80, 7600]) / 700)
+    """Twenty triangular filters, equally wide in mel from 80 to 3800 Hz, as far as a telephone hears: [bins, 20]."""
+    low, high = 1127 * np.log1p(np.array([80, 3800]) / 700)
     edges = 700 * np.expm1(np.linspace(low, high, 22) / 1127)
     ramps = (_HZ[:, None] - edges) / np.concatenate([np.diff(edges), [1]])
     falls = (edges[2:] - _HZ[:, None]) / np.diff(edges)[1:]
@@ -212,7 +214,7 @@ def _local(samples: NDArray[np.floating]) -> _Local:
     count = max((len(samples) - _SHORTEST) // _HOP + 1, 0)
     padded = np.pad(samples.astype(np.float32, copy=False), (_FRAME - _SHORTEST) // 2)
     frames = sliding_window_view(padded, _FRAME)[::_HOP][:count] if count else np.zeros((0, _FRAME))
-    columns = np.zeros((5, count))
+    columns = np.zeros((4, count))
     # The frame before a block is computed twice, for the change to the block's first.
     for start, end in pairwise([*range(0, count, _BLOCK), count]):
         first = max(start - 1, 0)
@@ -221,24 +223,22 @@ def _local(samples: NDArray[np.floating]) -> _Local:
 
 
 def _block(frames: NDArray[np.floating]) -> Floats:
-    """The five values of each frame: [n, _FRAME] -> [5 n]; the change of the first is 0."""
+    """The four values of each frame: [n, _FRAME] -> [4 n]; the change of the first is 0."""
     centred = frames - frames.mean(axis=1, keepdims=True)
     power = np.square(np.abs(np.fft.rfft(centred * _WINDOW, _FFT, axis=1)))
-    voice = power[:, _VOICE_BAND]
-    total = voice.sum(axis=1)
-    shares = voice / np.maximum(total, np.float32(1e-20))[:, None]
-    entropy = -np.sum(shares * np.log(shares + np.float32(1e-12)), axis=1) / np.log(voice.shape[1])
+    total = power[:, _VOICE_BAND].sum(axis=1, dtype=np.float64)
     bands = np.log(power @ _BANDS + np.float32(1e-9))
     change = np.minimum(np.abs(np.diff(bands, axis=0, prepend=bands[:1])), 3.0).mean(axis=1)
     harmonicity, pitch = _harmonicity(power)
-    level = 10 * np.log10(total.astype(np.float64) / _FULL_SCALE + 1e-12)
-    return np.stack([level, harmonicity, pitch, np.minimum(change, _MOST_CHANGE), entropy])
+    level = 10 * np.log10(total / _FULL_SCALE + 1e-12)
+    return np.stack([level, harmonicity, pitch, np.minimum(change, _MOST_CHANGE)])
 
 
 def _harmonicity(power: NDArray[np.floating]) -> tuple[Floats, Floats]:
-    """Height of the best peak of the autocorrelation below 4 kHz, and its pitch in semitones: [n], [n]."""
+    """Height of the best peak of the autocorrelation below 1.5 kHz, and its pitch in semitones: [n], [n]."""
     low = power[:, : _FFT // 4 + 1].copy()
-    low[:, :3] = 0  # below 47 Hz there is no voice, but hum and wind
+    # Below 47 Hz are hum and wind; above 1500 Hz birds and hisses, and no harmonic that a voice needs.
+    low[:, :3] = low[:, _HIGHEST_HARMONIC:] = 0
     correlation = np.fft.irfft(low, axis=1)
     lags = slice(_LAGS[0] - 1, _LAGS[-1] + 2)
     likeness = correlation[:, lags] / np.maximum(correlation[:, :1], np.float32(1e-20)) / _OWN_CORRELATION

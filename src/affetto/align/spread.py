@@ -30,6 +30,17 @@ def spread_words(text: str, speech: float | Sequence[tuple[float, float]]) -> tu
     )
 
 
+def timed_words(text: str, start: float, end: float, *, estimated: bool = False) -> tuple[Word, ...]:
+    """The words of a text that was said from `start` to `end`: one word has these times, several are spread
+    over them and marked `estimated`."""
+    words = text.split()
+    if len(words) == 1:
+        return (Word(words[0], start, end, estimated),)
+    if end > start:
+        return spread_words(text, [(start, end)])
+    return tuple(Word(word, start, end, estimated=True) for word in words)
+
+
 def _weight(word: str) -> int:
     """Letters and digits take time, punctuation does not; but every word takes some."""
     return max(sum(letter.isalnum() for letter in word), 1)

@@ -44,9 +44,13 @@ class Words:
     problems: tuple[Problem, ...] = ()
 
 
+class WrongFormat(Exception):
+    """The file is not of the format that it was read as; `str()` says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How a format is read and written. `read` raises ValueError for a file that is not of this format."""
+    """How a format is read and written. `read` raises WrongFormat for a file that is not of this format."""
 
     read: Callable[[str], Words]
     write: Callable[[Sequence[Word]], str]

@@ -25,7 +25,7 @@ from itertools import pairwise
 
 from affetto.align.formats import Format, Problem, Words
 from affetto.align.formats.times import fault, format_clock, parse_clock, to_milliseconds
-from affetto.align.spread import spread_words
+from affetto.align.spread import timed_words
 from affetto.records import Word
 
 _Line = tuple[int, str]  # its number, and what it says
@@ -90,7 +90,8 @@ def _cues(lines: Sequence[_Line], vtt: bool) -> Iterator[_Cue | Problem]:
         if vtt and _VTT_BLOCK.match(block[0][1]):
             continue
         timings = [place for place, (_, line) in enumerate(block) if _ARROW in line]
-        for number, line in block[: timings[0] - 1 if timings else len(block)]:
+        outside = max(timings[0] - 1, 0) if timings else len(block)
+        for number, line in block[:outside]:
             if line.strip():
                 yield Problem(
                     number, f"{_shown(line)} stands outside any cue: expected 00:00:01.000 --> 00:00:02.500"
@@ -139,14 +140,7 @@ def _cue_words(cue: _Cue, vtt: bool, problems: list[Problem]) -> Iterator[Word]:
             else:
                 stretches.append((at, text))
     for (start, text), (end, _) in pairwise([*stretches, (cue.end, "")]):
-        plain = _plain(text, vtt)
-        tokens = plain.split()
-        if len(tokens) == 1:
-            yield Word(tokens[0], start, end)
-        elif end > start:
-            yield from spread_words(plain, [(start, end)])
-        else:
-            yield from (Word(token, start, end, estimated=True) for token in tokens)
+        yield from timed_words(_plain(text, vtt), start, end)
 
 
 def _plain(text: str, vtt: bool) -> str:

@@ -24,8 +24,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
-from affetto.align.formats import Format, Problem, Words
+from affetto.align.formats import Format, Problem, Words, WrongFormat
 from affetto.align.formats.times import fault
 from affetto.records import Word
 
@@ -56,7 +57,7 @@ def _read(text: str) -> Words:
     tokens = list(_tokens(text))
     texts = [token.value for token in tokens if isinstance(token.value, str)]
     if "TextGrid" not in texts[:2]:
-        raise ValueError('no "TextGrid" at its start')
+        raise WrongFormat('no "TextGrid" at its start')
     tiers = [_tier(kind, name, body) for kind, name, body in _split(tokens)]
     chosen = _chosen([tier for tier in tiers if tier.kind == _INTERVALS])
     if not chosen:
@@ -84,7 +85,7 @@ def _split(tokens: Sequence[_Token]) -> Iterator[tuple[str, str, Sequence[_Token
         for place in range(len(tokens) - 1)
         if tokens[place].value in (_INTERVALS, _POINTS) and isinstance(tokens[place + 1].value, str)
     ]
-    for start, end in zip(starts, [*starts[1:], len(tokens)], strict=True):
+    for start, end in pairwise([*starts, len(tokens)]):
         yield str(tokens[start].value), str(tokens[start + 1].value), tokens[start + 2 : end]
 
 

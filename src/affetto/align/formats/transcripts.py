@@ -21,9 +21,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from affetto.align.formats import Format, Problem, Words
+from affetto.align.formats import Format, Problem, Words, WrongFormat
 from affetto.align.formats.times import fault, parse_seconds
-from affetto.align.spread import spread_words
+from affetto.align.spread import timed_words
 from affetto.records import Word
 
 _LINE = object()  # the key under which an object keeps the number of its line: no text can be it
@@ -36,9 +36,9 @@ def _read(text: str) -> Words:
     try:
         document = _parse(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON, line {error.lineno}: {error.msg}") from None
+        raise WrongFormat(f"not JSON, line {error.lineno}: {error.msg}") from None
     except RecursionError:
-        raise ValueError("not JSON that anybody wrote: nested too deeply") from None
+        raise WrongFormat("not JSON that anybody wrote: nested too deeply") from None
     problems: list[Problem] = []
     words = [word for part in _parts(document) for word in _part_words(*part, problems)]
     return Words(tuple(words), tuple(sorted(problems, key=lambda problem: problem.line)))
@@ -47,7 +47,7 @@ def _read(text: str) -> Words:
 def _parse(text: str) -> Any:
     """The document, each object of which knows the line that it starts on."""
     line_starts = [0, *(place + 1 for place, letter in enumerate(text) if letter == "\n")]
-    decoder = json.JSONDecoder(parse_constant=lambda name: None)
+    decoder = json.JSONDecoder(parse_constant=str)
 
     def parse_object(state: tuple[str, int], *options: Any) -> tuple[dict[Any, Any], int]:
         value, end = json.decoder.JSONObject(state, *options)  # type: ignore[attr-defined]
@@ -71,11 +71,11 @@ def _parts(document: Any) -> Iterator[_Part]:
                 document = document[key]
                 break
         else:
-            raise ValueError("expected a list of words, or an object with segments, words or chunks")
+            raise WrongFormat("expected a list of words, or an object with segments, words or chunks")
     elif isinstance(document, list):
         line = 1
     else:
-        raise ValueError(f"expected a list of words, got {type(document).__name__}")
+        raise WrongFormat(f"expected a list of words, got {type(document).__name__}")
     # Words in a row are one part, so that one without times knows its neighbours.
     for is_segment, items in groupby(document, key=_has_words):
         if is_segment:
@@ -105,14 +105,14 @@ def _part_words(
                     problems.append(Problem(number, f"{text!r} {wrong}"))
                     continue
                 at = stop
-                yield from _divided(text, begin, stop, estimated)
+                yield from timed_words(text, begin, stop, estimated=estimated)
             continue
         following = next((e[1] for e in entries[entries.index(group[-1]) + 1 :] if e[1] is not None), end)
         if at is None or following is None:
             problems.extend(Problem(number, f"{text!r} has no times") for text, *_, number in group)
         else:
             room = (at, max(at, following))
-            yield from _divided(" ".join(entry[0] for entry in group), *room, True)
+            yield from timed_words(" ".join(entry[0] for entry in group), *room, estimated=True)
 
 
 def _entry(item: Any, line: int, problems: list[Problem]) -> _Entry | None:
@@ -135,16 +135,6 @@ def _entry(item: Any, line: int, problems: list[Problem]) -> _Entry | None:
             problems.append(Problem(line, f"{text!r}: {name} is {given!r:.40}, expected seconds"))
             return None
     return text.strip(), begin, stop, item.get("estimated") is True, line
-
-
-def _divided(text: str, start: float, end: float, estimated: bool) -> Iterator[Word]:
-    words = text.split()
-    if len(words) == 1:
-        yield Word(text, start, end, estimated)
-    elif end > start:
-        yield from spread_words(text, [(start, end)])
-    else:
-        yield from (Word(word, start, end, estimated=True) for word in words)
 
 
 def _number(value: Any) -> float | None:
