@@ -112,7 +112,7 @@ def string(f0: float, n: int, rng: Rng) -> Array:
 
 def gated(samples: Array, rng: Rng) -> Array:
     """On and off in turn."""
-    return samples * (np.arange(len(samples)) // int(rng.uniform(0.05, 0.5) * RATE) % 2)
+    return samples * (np.arange(len(samples)) // int(rng.uniform(0.1, 0.5) * RATE) % 2)
 
 
 def swept(n: int, rng: Rng) -> Array:
@@ -242,7 +242,8 @@ def rows(path: Path) -> list[dict[str, str]]:
 def speech(data: Path, corpus: str, count: int, *, reserved: bool, rng: Rng) -> Iterator[Array]:
     """Waveforms of a corpus, drawn at random; of the reserved people only, or of all the others."""
     kept = RESERVED.get(corpus, set())
-    table = [row for row in rows(data / corpus / "manifest.csv") if (row["speaker"] in kept) == (reserved and bool(kept))]
+    wanted = reserved and bool(kept)
+    table = [row for row in rows(data / corpus / "manifest.csv") if (row["speaker"] in kept) == wanted]
     for place in rng.permutation(len(table))[:count]:
         yield decode_audio(data / corpus / table[place]["path"])
 

@@ -19,7 +19,7 @@ def main() -> None:
     """Predict, print into a recording console, save without the web fonts that rich would link to."""
     console = Console(record=True, width=92, force_terminal=True, file=StringIO())
     answer = affetto.load().predict(speech=FOLDER / "goodbye.flac", text=TEXT, file="goodbye.flac")
-    console.print('$ affetto predict goodbye.flac --text "I miss him so much. The house is so empty now."', style="bold", highlight=False)
+    console.print(f'$ affetto predict goodbye.flac --text "{TEXT}"', style="bold", highlight=False)
     show(answer, console)
     picture = re.sub(r"@font-face\s*\{.*?\}", "", console.export_svg(title="affetto"), flags=re.DOTALL)
     (FOLDER.parent / "docs" / "answer.svg").write_text(picture, encoding="utf-8")

@@ -114,7 +114,8 @@ def _add(tier: _Tier, line: int, numbers: list[float], text: str) -> None:
     if wrong:
         tier.problems.append(Problem(line, f"the interval {text!r}: {wrong}"))
     elif text.strip().lower() not in _SILENCE:
-        tier.words.append(Word(text.strip(), *numbers))
+        start, end = numbers
+        tier.words.append(Word(text.strip(), start, end))
 
 
 def _chosen(tiers: Sequence[_Tier]) -> Sequence[_Tier]:
