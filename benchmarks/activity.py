@@ -295,11 +295,16 @@ def frame_labels(count: int, spans: Spans) -> tuple[Array, Array]:
 # --- fitting ------------------------------------------------------------------------------------------------
 
 
-def logistic_regression(features: Array, truth: Array, cost: float) -> tuple[Array, float]:
-    """Weights and bias by Newton's method; both classes weigh the same, the negative one `cost` times more."""
+def logistic_regression(positive: list[Array], negative: list[Array], cost: float) -> tuple[Array, float]:
+    """Weights and bias by Newton's method, from groups of rows. Within a class all groups weigh the same; the
+    negative class weighs `cost` times the positive."""
+    groups = [group for group in (*positive, *negative) if len(group)]
+    features = np.concatenate(groups)
+    truth = np.repeat([True, False], [sum(map(len, positive)), sum(map(len, negative))])
+    weight = np.concatenate([np.full(len(group), 1 / len(group)) for group in groups])
+    weight *= np.where(truth, 1 / weight[truth].sum(), cost / weight[~truth].sum())
     mean, scale = features.mean(axis=0), features.std(axis=0)
     design = np.column_stack([(features - mean) / scale, np.ones(len(features))])
-    weight = np.where(truth, 1 / truth.sum(), cost / (~truth).sum())
     solution = np.zeros(design.shape[1])
     for _ in range(30):
         said = 1 / (1 + np.exp(-design @ solution))
@@ -311,27 +316,29 @@ def logistic_regression(features: Array, truth: Array, cost: float) -> tuple[Arr
 
 
 def fit(data: Path, rng: Rng) -> None:
-    margins, voices, others = [], [], []
+    inner, outer = [], []
+    voices, others = defaultdict(list), defaultdict(list)
     for samples in emodb(data, 250, reserved=False, rng=rng):
         padded, spans = in_a_room(samples, rng.choice([55, 40, 30, 20, 10, 5]), rng)
         found = cues(padded)
         inside, judged = frame_labels(len(found), spans)
-        margins.append(np.column_stack([found[:, 0], inside])[judged])
-        voices.append(found[judged & inside & (found[:, 0] > 0), 1:])
+        inner.append(found[judged & inside, :1])
+        outer.append(found[judged & ~inside, :1])
+        voices["emodb"].append(found[judged & inside & (found[:, 0] > 0), 1:])
     for corpus in ("ravdess", "nemo", "fsdd"):
         for samples in speech(data, corpus, 200, reserved=False, rng=rng):
-            snr = rng.choice([60, 30, 20, 10, 5])
-            found = cues(with_noise(samples, snr, rng).astype(np.float32))
-            voices.append(found[found[:, 0] > 5, 1:])
-    for _, samples in sounds(FITTED_SOUNDS, 80, rng):
+            found = cues(with_noise(samples, rng.choice([60, 30, 20, 10, 5]), rng).astype(np.float32))
+            voices[corpus].append(found[found[:, 0] > 5, 1:])
+    for kind, samples in sounds(FITTED_SOUNDS, 80, rng):
         found = cues(samples)
-        others.append(found[found[:, 0] > 0, 1:])
-    margin = np.concatenate(margins)
-    weights, bias = logistic_regression(margin[:, :1], margin[:, 1] > 0, 1.0)
+        others[kind].append(found[found[:, 0] > 0, 1:])
+    weights, bias = logistic_regression([np.concatenate(inner)], [np.concatenate(outer)], 1.0)
     print(f"sound: {weights[0]:.3f} per dB, bias {bias:.2f}")
-    speaks, sounding = np.concatenate(voices), np.concatenate(others)
-    truth = np.repeat([True, False], [len(speaks), len(sounding)])
-    weights, bias = logistic_regression(np.concatenate([speaks, sounding]), truth, FALSE_ALARM_COST)
+    weights, bias = logistic_regression(
+        [np.concatenate(group) for group in voices.values()],
+        [np.concatenate(group) for group in others.values()],
+        FALSE_ALARM_COST,
+    )
     print(f"voice: {', '.join(f'{weight:.2f}' for weight in weights)}, bias {bias:.2f}")
 
 

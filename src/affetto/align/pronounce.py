@@ -27,10 +27,10 @@ _LETTERS = str.maketrans({"ß": "ss", "ł": "l", "ø": "o", "æ": "e", "œ": "e"
 _FIRST = {"kn": "n", "wr": "r", "ps": "s", "gn": "n", "x": "z"}
 _MAGIC_E = re.compile(r"([aeiouy])([bcdfgklmnprstvz])e$")
 
-_ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen"
-).split()
+_ONES = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+]  # fmt: skip
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 _POWERS = ((1_000_000, "million"), (1000, "thousand"), (100, "hundred"))
 _MOST_DIGITS = 9
