@@ -189,7 +189,6 @@ FITTED_SOUNDS: Mapping[str, Sound] = {
     "throbbing noise": lambda n, rng: noise(n, rng, rng.uniform(0, 1.5)) * wobble(n, rng, 0.5, 8),
     "bursts of noise": lambda n, rng: gated(noise(n, rng, rng.uniform(0, 1.5)), rng),
     "tone": lambda n, rng: harmonics(np.exp(rng.uniform(4.1, 8.3)), n, rng),
-    "beeps": lambda n, rng: gated(harmonics(rng.uniform(100, 2000), n, rng), rng),
     "sweep": lambda n, rng: harmonics(swept(n, rng), n, rng),
     "hum": lambda n, rng: harmonics(50, n, rng, "saw") + 0.1 * noise(n, rng, 1),
     "tune": tune,
@@ -204,6 +203,7 @@ MEASURED_SOUNDS: Mapping[str, Sound] = {
     "rain": lambda n, rng: clicks(n, rng, rng.uniform(50, 500)),
     "room, -70 dB": lambda n, rng: 10**-3.5 * noise(n, rng, 1),
     "steady tone": lambda n, rng: harmonics(rng.uniform(80, 2000), n, rng),
+    "beeps": lambda n, rng: gated(harmonics(rng.uniform(100, 2000), n, rng), rng),
     "keypad": keypad,
     "siren": lambda n, rng: harmonics(700 * 2 ** (0.4 * np.sign(np.sin(2 * np.pi * seconds(n)))), n, rng, "saw"),
     "engine": engine,
@@ -296,13 +296,10 @@ def frame_labels(count: int, spans: Spans) -> tuple[Array, Array]:
 
 
 def logistic_regression(positive: list[Array], negative: list[Array], cost: float) -> tuple[Array, float]:
-    """Weights and bias by Newton's method, from groups of rows. Within a class all groups weigh the same; the
-    negative class weighs `cost` times the positive."""
-    groups = [group for group in (*positive, *negative) if len(group)]
-    features = np.concatenate(groups)
+    """Weights and bias by Newton's method; the negative class weighs `cost` times the positive."""
+    features = np.concatenate([*positive, *negative])
     truth = np.repeat([True, False], [sum(map(len, positive)), sum(map(len, negative))])
-    weight = np.concatenate([np.full(len(group), 1 / len(group)) for group in groups])
-    weight *= np.where(truth, 1 / weight[truth].sum(), cost / weight[~truth].sum())
+    weight = np.where(truth, 1 / truth.sum(), cost / (~truth).sum())
     mean, scale = features.mean(axis=0), features.std(axis=0)
     design = np.column_stack([(features - mean) / scale, np.ones(len(features))])
     solution = np.zeros(design.shape[1])
@@ -316,29 +313,24 @@ def logistic_regression(positive: list[Array], negative: list[Array], cost: floa
 
 
 def fit(data: Path, rng: Rng) -> None:
-    inner, outer = [], []
-    voices, others = defaultdict(list), defaultdict(list)
-    for samples in emodb(data, 250, reserved=False, rng=rng):
+    inner, outer, voices, others = [], [], [], []
+    for samples in emodb(data, 100, reserved=False, rng=rng):
         padded, spans = in_a_room(samples, rng.choice([55, 40, 30, 20, 10, 5]), rng)
         found = cues(padded)
         inside, judged = frame_labels(len(found), spans)
         inner.append(found[judged & inside, :1])
         outer.append(found[judged & ~inside, :1])
-        voices["emodb"].append(found[judged & inside & (found[:, 0] > 0), 1:])
-    for corpus in ("ravdess", "nemo", "fsdd"):
-        for samples in speech(data, corpus, 200, reserved=False, rng=rng):
+        voices.append(found[judged & inside & (found[:, 0] > 0), 1:])
+    for corpus, count in (("ravdess", 80), ("nemo", 80), ("fsdd", 400)):
+        for samples in speech(data, corpus, count, reserved=False, rng=rng):
             found = cues(with_noise(samples, rng.choice([60, 30, 20, 10, 5]), rng).astype(np.float32))
-            voices[corpus].append(found[found[:, 0] > 5, 1:])
-    for kind, samples in sounds(FITTED_SOUNDS, 80, rng):
+            voices.append(found[found[:, 0] > 5, 1:])
+    for _, samples in sounds(FITTED_SOUNDS, 80, rng):
         found = cues(samples)
-        others[kind].append(found[found[:, 0] > 0, 1:])
-    weights, bias = logistic_regression([np.concatenate(inner)], [np.concatenate(outer)], 1.0)
+        others.append(found[found[:, 0] > 0, 1:])
+    weights, bias = logistic_regression(inner, outer, 1.0)
     print(f"sound: {weights[0]:.3f} per dB, bias {bias:.2f}")
-    weights, bias = logistic_regression(
-        [np.concatenate(group) for group in voices.values()],
-        [np.concatenate(group) for group in others.values()],
-        FALSE_ALARM_COST,
-    )
+    weights, bias = logistic_regression(voices, others, FALSE_ALARM_COST)
     print(f"voice: {', '.join(f'{weight:.2f}' for weight in weights)}, bias {bias:.2f}")
 
 

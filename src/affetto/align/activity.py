@@ -62,9 +62,9 @@ _JUMP = 2.0  # semitones in 10 ms: another voice, or an error of an octave
 _SAME_CHANGE = 0.05  # semitones
 _MOST_CHANGE = 1.5  # nepers between frames: a click must not outweigh a second of speech
 
-_SLOPE = 0.513  # per dB
-_VOICE = (22.39, -12.58, 11.12, 23.15)  # weights of the cues in their order
-_BIAS = -25.06
+_SLOPE = 0.424  # per dB
+_VOICE = (19.78, -13.43, 5.28, 33.46)  # weights of the cues in their order
+_BIAS = -22.35
 
 _CLOSE = 0.2  # seconds of silence within a stretch: stops, and breaths between words
 _DROP = 0.15  # seconds below which a stretch is no word
