@@ -47,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
         "learn.training", "data",
     },
     "learn.experiments": {"learn.config"},
+    "learn.transcribe": {"align"},
 }  # fmt: skip
 
 FREE = {"cli", "__init__", "__main__"}

@@ -16,9 +16,18 @@ loudest in that time, beyond which speech has nothing to say (the 30 dB of ANSI 
 - alternation, how much harmonicity varies: speech has vowels and hisses in turn.
 
 Both are logistic functions, fitted by `benchmarks/activity.py --fit` on acted German, English and Polish speech
-with noise of 5 to 30 dB and on synthetic sounds.
+with noise of 5 to 30 dB and on synthetic sounds. The same file measures them on other people and other sounds:
 
-FIGURES
+| | speech missed | silence taken for speech | median edges |
+|---|---|---|---|
+| GRID, 120 clips with marked words | 4.0 % | 2.5 % | start +7 ms, end +28 ms |
+| EmoDB in noise at 40 dB, 20 dB | 4.1 %, 5.3 % | 0.0 %, 1.9 % | start -23 ms, -28 ms, end +18 ms, +10 ms |
+| EmoDB in noise at 10 dB, 5 dB | 12 %, 28 % | 0.5 %, 0.3 % | start -13 ms, +18 ms, end -66 ms, -136 ms |
+
+Speech was found in all of 360 clips of RAVDESS, nEMO and EmoDB, and in 102 of 120 digits of a third of a second
+from the telephone band (fsdd). It was found in none of 240 clips of noise, wind, room noise, steady tones, dialled
+keys and sirens, and in 21 of 360 of beeps, rain, engines, birds, bells, plucked strings, gliding tunes and a band,
+most of them for some tenths of a second: 0.6 % of the time of all 600.
 
 It hears voices: shouts, laughter and singing are speech to it, whispers hardly. The answer for a frame depends
 on `LOOK_BACK` seconds before it and `LOOK_AHEAD` after it and on nothing else, bit for bit: a stream that keeps

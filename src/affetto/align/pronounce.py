@@ -24,8 +24,8 @@ _SPELLINGS = {
 }  # fmt: skip
 _LONG = {"a": "EY", "e": "IY", "i": "AY", "o": "OW", "u": "UW", "y": "AY"}
 _LETTERS = str.maketrans({"ß": "ss", "ł": "l", "ø": "o", "æ": "e", "œ": "e", "đ": "d", "ð": "th", "þ": "th"})
-_FIRST = {"kn": "n", "wr": "r", "ps": "s", "gn": "n", "x": "z"}
-_MAGIC_E = re.compile(r"([aeiouy])([bcdfgklmnprstvz])e$")
+_FIRST = {"kn": "n", "rh": "r", "wr": "r", "ps": "s", "gn": "n", "x": "z"}
+_MAGIC_E = re.compile(r"(?<![aeiou])([aeiouy])([bcdfgklmnprstvz])e$")
 
 _ONES = [
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
@@ -40,18 +40,19 @@ def guess_phones(word: str) -> str:
     """Phones of a word, like "HH AH L OW"; "" for a word without Latin letters."""
     plain = unicodedata.normalize("NFKD", word.lower().translate(_LETTERS))
     letters = re.sub("[^a-z]", "", plain)
-    letters = re.sub(r"([^aeiou])\1", r"\1", letters)
     for spelt, said in _FIRST.items():
         if letters.startswith(spelt):
             letters = said + letters[len(spelt) :]
             break
-    magic = _MAGIC_E.search(letters) if len(letters) > 2 else None
-    if magic:  # "made", "voice": the vowel is long, c and g are soft, the e is silent
+    magic = _MAGIC_E.search(letters)
+    if magic:  # "made", "nice": the vowel is long, c and g are soft, the e is silent
         vowel, consonant = magic.groups()
         soft = {"c": "s", "g": "j"}.get(consonant, consonant)
         return " ".join([*_spelt(letters[: magic.start()]), _LONG[vowel], *_spelt(soft)])
     if len(letters) > 3 and letters.endswith("e") and letters[-2] not in "aeiou":
         letters = letters[:-1]
+    if len(letters) > 2 and letters.endswith("o"):
+        return " ".join([*_spelt(letters[:-1]), _LONG["o"]])
     return " ".join(_spelt(letters))
 
 
@@ -72,6 +73,7 @@ def spoken(token: str) -> list[str]:
 
 
 def _spelt(letters: str) -> list[str]:
+    letters = re.sub(r"([^aeiou])\1", r"\1", letters)
     phones: list[str] = []
     at = 0
     while at < len(letters):
