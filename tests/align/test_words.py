@@ -433,6 +433,20 @@ def test_bad_entries_of_json_are_told_by_their_line() -> None:
     assert lines_of(found) == [1, 3, 6, 7, 8]
 
 
+def test_equal_words_without_times_on_one_line_each_get_their_own_room() -> None:
+    five, go = '{"word": "5"}', '{"word": "go", "start": 1, "end": 2}'
+    found = read(f'{{"segments": [{{"start": 0, "end": 3, "words": [{five}, {go}, {five}]}}]}}')
+    expected = (Word("5", 0.0, 1.0, estimated=True), Word("go", 1.0, 2.0), Word("5", 2.0, 3.0, estimated=True))
+    assert found == Words(expected)
+
+
+@pytest.mark.parametrize(("start", "end"), [(-5, 3), (1, 1e12)])
+def test_no_word_is_spread_over_a_room_that_cannot_be(start: float, end: float) -> None:
+    found = read(f'[{{"start": {start}, "end": {end}, "words": [{{"word": "a"}}]}}]')
+    assert found.words == ()
+    assert lines_of(found) == [1]
+
+
 @pytest.mark.parametrize("text", ["[1", "{}", '"words"', "[" * 100_000, '{"segments": 7}'])
 def test_json_that_holds_no_words(text: str) -> None:
     with pytest.raises(DataError) as caught:

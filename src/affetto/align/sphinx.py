@@ -128,6 +128,8 @@ def _gathered(
 
 def _decode(decoder: Any, waveform: NDArray[np.floating]) -> list[_Heard]:
     samples = (np.clip(waveform, -1, 1) * 32767).astype("<i2").tobytes()
+    # Else the means of the features go on from the recording before, and the answer depends on it.
+    decoder.reinit_feat()
     decoder.start_utt()
     try:
         decoder.process_raw(samples, full_utt=True)

@@ -16,7 +16,8 @@ def spread_words(text: str, speech: float | Sequence[tuple[float, float]]) -> tu
     recording that is all speech. No word reaches into the silence between two stretches: one that would is
     put into the stretch that has more of it. All words are marked `estimated`.
     """
-    spans = [(0.0, speech)] if isinstance(speech, (int, float)) else [(a, b) for a, b in speech if b > a]
+    stretches = [(0.0, speech)] if isinstance(speech, (int, float)) else speech
+    spans = [(start, end) for start, end in stretches if end > start]
     words = text.split()
     if not spans or not words:
         return ()

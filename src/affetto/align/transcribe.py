@@ -15,7 +15,7 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from affetto.align.activity import speech_probability, speech_spans
+from affetto.align.activity import FRAME_RATE, speech_probability, speech_spans
 from affetto.align.clock import RATE, to_samples, to_seconds
 from affetto.align.spread import timed_words
 from affetto.errors import ConfigError
@@ -34,9 +34,7 @@ _AROUND = 0.15  # seconds of silence kept on either side of speech: recognisers 
 class Recogniser(Protocol):
     """Hears words."""
 
-    def transcribe(
-        self, waveform: NDArray[np.float32], language: str | None = None
-    ) -> tuple[Word, ...]:
+    def transcribe(self, waveform: NDArray[np.float32], language: str | None = None) -> tuple[Word, ...]:
         """The words of samples [N] at 16 kHz, in order, with times in seconds. `language` is ISO 639-1; None
         lets the recogniser tell it. Raises ConfigError `option_invalid` for a language it does not know."""
         ...
@@ -84,9 +82,7 @@ def speech_pieces(waveform: NDArray[np.floating], longest: float = _LONGEST) -> 
     return pieces
 
 
-def placed(
-    words: Iterable[tuple[str, float, float]], start: int, end: int
-) -> Iterator[Word]:
+def placed(words: Iterable[tuple[str, float, float]], start: int, end: int) -> Iterator[Word]:
     """Words of a piece as words of the recording: texts and times in seconds from sample `start`, none of which
     may leave the piece. Texts without a letter or digit are no words."""
     first, last = to_seconds(start), to_seconds(end)
@@ -97,5 +93,6 @@ def placed(
 
 
 def _quietest(probability: NDArray[np.floating], start: int, end: int) -> int:
-    hop = RATE // 100
+    """The sample between two others at which speech is least likely."""
+    hop = RATE // FRAME_RATE
     return start + int(np.argmin(probability[start // hop : end // hop])) * hop

@@ -18,7 +18,7 @@ import json
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import Any
 
 from affetto.align.formats import Format, Problem, Words, WrongFormat
@@ -93,26 +93,32 @@ def _part_words(
     items: Sequence[Any], start: float | None, end: float | None, line: int, problems: list[Problem]
 ) -> Iterator[Word]:
     entries = [entry for item in items if (entry := _entry(item, line, problems)) is not None]
+    # Runs of entries with times and without, in turn.
+    runs = [list(run) for _, run in groupby(entries, key=lambda entry: entry[1] is None)]
     at = start
-    for untimed, run in groupby(entries, key=lambda entry: entry[1] is None):
-        group = list(run)
-        if not untimed:
-            for text, begin, stop, estimated, number in group:
-                begin = begin or 0.0
-                stop = begin if stop is None else stop
-                wrong = fault(begin, stop)
-                if wrong:
-                    problems.append(Problem(number, f"{text!r} {wrong}"))
-                    continue
+    for run, following in zip_longest(runs, runs[1:]):
+        if run[0][1] is None:
+            yield from _between(run, at, following[0][1] if following else end, problems)
+            continue
+        for text, begin, stop, estimated, number in run:
+            begin = begin or 0.0
+            stop = begin if stop is None else stop
+            wrong = fault(begin, stop)
+            if wrong:
+                problems.append(Problem(number, f"{text!r} {wrong}"))
+            else:
                 at = stop
                 yield from timed_words(text, begin, stop, estimated=estimated)
-            continue
-        following = next((e[1] for e in entries[entries.index(group[-1]) + 1 :] if e[1] is not None), end)
-        if at is None or following is None:
-            problems.extend(Problem(number, f"{text!r} has no times") for text, *_, number in group)
-        else:
-            room = (at, max(at, following))
-            yield from timed_words(" ".join(entry[0] for entry in group), *room, estimated=True)
+
+
+def _between(
+    run: Sequence[_Entry], start: float | None, end: float | None, problems: list[Problem]
+) -> Sequence[Word]:
+    """Words without times, spread over the room between their neighbours."""
+    if start is None or end is None or fault(start, max(start, end)):
+        problems.extend(Problem(number, f"{text!r} has no times") for text, *_, number in run)
+        return ()
+    return timed_words(" ".join(entry[0] for entry in run), start, max(start, end), estimated=True)
 
 
 def _entry(item: Any, line: int, problems: list[Problem]) -> _Entry | None:
