@@ -19,6 +19,7 @@ import pytest
 
 from affetto.bundle import Bundle, BundleInfo, open_bundle
 from affetto.labels import EMOTIONS
+from sounds import voice_like
 
 SOURCE = Path(__file__).parents[1] / "src" / "affetto"
 PICTURE = 32
@@ -309,16 +310,6 @@ def _tokenizer() -> bytes:
 
 
 # --- media ---
-
-
-def voice_like(seconds: float, *, seed: int = 0, rate: int = 16000) -> np.ndarray:
-    """A sound with a gliding pitch and syllables: float32 [N]."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(int(seconds * rate)) / rate
-    pitch = 120 + 40 * rng.random() + 30 * np.sin(2 * np.pi * 0.7 * t)
-    phase = 2 * np.pi * np.cumsum(pitch) / rate
-    sound = sum(np.sin(k * phase) / k for k in range(1, 8)) * (0.55 + 0.45 * np.sin(2 * np.pi * 4 * t))
-    return (0.1 * sound + 0.003 * rng.normal(size=len(t))).astype(np.float32)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ N samples of audio. Times are seconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -109,7 +109,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One step of the timeline: probabilities of [start, end) seconds, and the words said in it."""
+    """One step of the timeline: probabilities of [start, end) seconds, and the words said in it.
+
+    `emotion` is None for the reason `no_speech`, when there are no probabilities either, or
+    `low_confidence`. `speech` is the share of the step that is speech; None without a recording.
+    """
 
     start: float
     end: float
@@ -117,6 +121,23 @@ class Segment:
     probabilities: Mapping[str, float]
     modalities: Mapping[str, Verdict] = field(default_factory=dict)
     words: tuple[str, ...] = ()
+    speech: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Steps of one emotion, smoothed and merged; `confidence` is the mean of what they give it.
+
+    `emotion` is None for the reason `no_speech` or `low_confidence`, as in a Segment.
+    """
+
+    start: float
+    end: float
+    emotion: str | None
+    confidence: float
+    words: tuple[str, ...] = ()
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +153,9 @@ class Prediction:
     reason: str | None = None
     file: str | None = None
     duration: float | None = None
-    segments: tuple[Segment, ...] = ()
-    spans: tuple[Segment, ...] = ()
+    segments: Sequence[Segment] = ()
+    spans: tuple[Span, ...] = ()
+    words: tuple[Word, ...] = ()
     tasks: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     model: Mapping[str, str] = field(default_factory=dict)
@@ -152,7 +174,8 @@ class Prediction:
             "modalities": {name: _verdict(verdict) for name, verdict in self.modalities.items()},
             "missing": list(self.missing),
             "segments": [_segment(segment) for segment in self.segments],
-            "spans": [{"start": s.start, "end": s.end, "emotion": s.emotion} for s in self.spans],
+            "spans": [_span(span) for span in self.spans],
+            "words": [_word(word) for word in self.words],
             "tasks": dict(self.tasks),
             "warnings": list(self.warnings),
             "model": dict(self.model),
@@ -176,4 +199,21 @@ def _segment(segment: Segment) -> dict[str, Any]:
         "probabilities": dict(segment.probabilities),
         "modalities": {name: _verdict(verdict) for name, verdict in segment.modalities.items()},
         "words": list(segment.words),
+        "speech": segment.speech,
+        "reason": segment.reason,
     }
+
+
+def _span(span: Span) -> dict[str, Any]:
+    return {
+        "start": span.start,
+        "end": span.end,
+        "emotion": span.emotion,
+        "confidence": span.confidence,
+        "words": list(span.words),
+        "reason": span.reason,
+    }
+
+
+def _word(word: Word) -> dict[str, Any]:
+    return {"text": word.text, "start": word.start, "end": word.end, "estimated": word.estimated}

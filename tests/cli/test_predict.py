@@ -17,18 +17,25 @@ import pytest
 
 from affetto.bundle import Bundle
 from affetto.cli import app
-from affetto.cli.predict import gather, is_picture
+from affetto.cli.item import is_picture
+from affetto.cli.predict import gather
 from affetto.errors import AffettoError
 from affetto.labels import EMOTIONS
+from affetto.records import Word
+from sounds import voice_like
 
 RATE = 16000
 Run = Callable[..., SimpleNamespace]
 Wav = Callable[..., Path]
 
 
+NOTHING = dict.fromkeys(("--text", "--image", "--words", "--transcribe", "--timeline"))
+
+
 def hum(seconds: float, offset: float) -> np.ndarray:
-    t = np.arange(round(seconds * RATE)) / RATE
-    return (offset + 0.1 * np.sin(2 * np.pi * 200 * t)).astype(np.float32)
+    """A voice upon an offset: the plain bundle's anger is 20 x the offset."""
+    voice = voice_like(seconds)
+    return (voice - voice.mean() + offset).astype(np.float32)
 
 
 @pytest.fixture
@@ -211,19 +218,91 @@ def test_for_people_a_table(run: Run, folder: Path, monkeypatch: pytest.MonkeyPa
     assert "\x1b[" in done.out
 
 
+# --- words and timelines ---
+
+SRT = """1
+00:00:00,200 --> 00:00:01,000
+happy happy
+
+2
+00:00:01,200 --> nonsense
+lost
+
+3
+00:00:02,000 --> 00:00:02,500
+gloomy
+"""
+
+
+def test_words_with_times_are_evidence_in_their_place(run: Run, wav: Wav, tmp_path: Path) -> None:
+    subtitles = tmp_path / "call.srt"
+    subtitles.write_text(SRT)
+    call = wav(hum(3.0, 0.0), "call.wav")
+    done = run(call, "--words", subtitles, "--json")
+    answer = json.loads(done.out)
+    assert [word["text"] for word in answer["words"]] == ["happy", "happy", "gloomy"]
+    assert answer["segments"][0]["emotion"] == "happiness"
+    assert answer["segments"][-1]["emotion"] == "sadness"
+    assert "call.srt: line 6: " in done.err  # the bad line is told, the others count
+
+
+def test_every_form_of_a_timeline(run: Run, wav: Wav, tmp_path: Path) -> None:
+    call = wav(np.concatenate([hum(3.0, 0.1), np.zeros(2 * RATE), hum(3.0, -0.1)]).astype(np.float32), "call.wav")
+    names = [f"out.{suffix}" for suffix in ("html", "csv", "srt", "vtt", "json")]
+    options = [part for name in names for part in ("--timeline", tmp_path / name)]
+    done = run(call, "--text", "hm hm hm hm", *options)
+    assert done.code == 0
+    assert "nobody speaks" in done.out
+    written = {name: (tmp_path / name).read_text(encoding="utf-8") for name in names}
+    assert len(written["out.csv"].splitlines()) == 1 + 16
+    assert "[anger] hm" in written["out.srt"]
+    assert written["out.vtt"].startswith("WEBVTT")
+    assert len(json.loads(written["out.json"])["segments"]) == 16
+    assert "<audio" in written["out.html"]
+
+
+def test_options_of_a_timeline_that_cannot_be(run: Run, wav: Wav, tmp_path: Path) -> None:
+    call = wav(hum(1.0, 0.1), "call.wav")
+    words = tmp_path / "w.srt"
+    words.write_text(SRT)
+    for arguments, code in (
+        ((call, "--timeline", tmp_path / "out.pdf"), "option_invalid"),
+        ((call, "--timeline", tmp_path / "no" / "out.csv"), "output_unwritable"),
+        ((call, "--words", words, "--transcribe", "pocketsphinx"), "option_invalid"),
+        ((call, "--words", tmp_path / "gone.srt"), "words_not_found"),
+        ((call, "--transcribe", "pocketsphynx"), "option_invalid"),
+        (("--text", "hm", "--transcribe", "pocketsphinx"), "option_invalid"),
+        ((call, call, "--words", words), "option_invalid"),
+    ):
+        done = run(*arguments)
+        assert done.code == 2
+        assert done.err.strip().endswith(f"[{code}]")
+
+
+def test_words_of_a_recogniser(run: Run, wav: Wav, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Parrot:
+        def transcribe(self, waveform: np.ndarray, language: str | None = None) -> tuple[Word, ...]:
+            return (Word("gloomy", 0.5, len(waveform) / RATE - 0.5),)
+
+    monkeypatch.setattr("affetto.align.transcribe.load_recogniser", {"parrot": Parrot()}.__getitem__)
+    answer = json.loads(run(wav(hum(2.0, 0.1), "call.wav"), "--transcribe", "parrot", "--json").out)
+    assert answer["words"] == [{"text": "gloomy", "start": 0.5, "end": 1.5, "estimated": False}]
+    assert answer["emotion"] == "sadness"
+
+
 # --- arguments ---
 
 
 def test_gathering_is_lazy_and_ordered(folder: Path) -> None:
-    items = gather([str(folder / "deep"), str(folder / "c.png")], None, None, "de")
+    items = gather([str(folder / "deep"), str(folder / "c.png")], NOTHING, "de")
     assert items.several
     assert [item.clip.language for item in items.all] == ["de", "de"]
     assert [item.modalities() for item in items.all] == [("speech",), ("vision",)]
-    one = gather([str(folder / "a.wav")], "hi", str(folder / "c.png"), None)
+    one = gather([str(folder / "a.wav")], NOTHING | {"--text": "hi", "--image": str(folder / "c.png")}, None)
     assert not one.several
     assert one.all[0].modalities() == ("speech", "text", "vision")
     with pytest.raises(AffettoError):
-        gather([], None, None, None)
+        gather([], NOTHING, None)
 
 
 def test_pictures_by_their_first_bytes(face: bytes) -> None:

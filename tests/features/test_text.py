@@ -16,8 +16,10 @@ from affetto.features.text import (
     encode,
     load_tokenizer,
     mostly_latin,
+    token_times,
     train_tokenizer,
 )
+from affetto.records import Word
 
 TEXTS = [
     "I am so happy today!",
@@ -166,3 +168,46 @@ def test_a_vocabulary_too_small_for_the_bytes_is_refused():
 )  # fmt: skip
 def test_mostly_latin_counts_letters_only(text, expected):
     assert mostly_latin(text) is expected
+
+
+# --- times ---
+
+
+def times_of(tokenizer, text, words, max_tokens=64):
+    """Token to its time: what is read of each token, with its time (None: unknown)."""
+    times = token_times(tokenizer, text, words, max_tokens)
+    ids = encode(tokenizer, text, max_tokens)
+    assert times.dtype == np.float32
+    assert times.shape == ids.shape
+    return [
+        (tokenizer.decode([i], skip_special_tokens=False).strip(), None if np.isnan(t) else float(t))
+        for i, t in zip(ids.tolist(), times, strict=True)
+    ]
+
+
+def test_tokens_are_said_in_the_middle_of_their_word(tokenizer):
+    words = [Word("so", 1.0, 1.5), Word("sad", 2.0, 2.5), Word("today", 3.0, 4.0)]
+    assert times_of(tokenizer, "so sad today", words) == [
+        ("[CLS]", None),
+        ("so", 1.25),
+        ("sad", 2.25),
+        ("today", 3.5),
+    ]
+    pieces = token_times(tokenizer, "xqzwv", [Word("XQZWV", 0.0, 1.0)], 64)
+    assert len(pieces) > 3
+    assert set(pieces[1:].tolist()) == {0.5}  # a word of several tokens has one time
+
+
+def test_words_and_text_need_not_agree(tokenizer):
+    said = [Word("uh", 0.0, 0.2), Word("So", 1.0, 1.5), Word("very", 1.6, 1.8), Word("today", 3.0, 4.0)]
+    found = dict(times_of(tokenizer, "so angry today!", said))
+    assert found == {"[CLS]": None, "so": 1.25, "angry": None, "today": 3.5, "!": 3.5}
+    assert all(time is None for _, time in times_of(tokenizer, "so sad today", []))
+    assert all(time is None for _, time in times_of(tokenizer, "我今天很高兴", [Word("我", 0.0, 1.0)]))
+
+
+def test_times_end_where_the_tokens_end(tokenizer):
+    text = "so happy today " * 200
+    words = [Word(word, i, i + 0.5) for i, word in enumerate(text.split())]
+    assert token_times(tokenizer, text, words, 3).tolist()[1:] == [0.25, 1.25]
+    assert len(times_of(tokenizer, text, words, 32)) == 32

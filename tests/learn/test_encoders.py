@@ -246,6 +246,11 @@ def test_text_alone_equals_batched(name: str) -> None:
     track.values[~track.mask] = 10**6  # padding may hold any number
     torch.testing.assert_close(encoder(track).values, encoder(batch(rows)).values)
     assert encoder.rate is None
+    times = torch.rand(track.mask.shape)
+    timed = encoder(Track(track.values, track.mask, times))
+    assert timed.times is times
+    assert torch.equal(timed.values, encoder(track).values)
+    assert encoder(track).times is None
 
 
 @pytest.mark.parametrize(("name", "ordered"), [("words", False), ("cnn", True), ("transformer", True)])

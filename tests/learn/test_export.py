@@ -119,6 +119,7 @@ OTHERS = {
     "speech transformer, gated": {
         "speech": SpeechConfig(name="transformer", n_mels=16, channels=(4, 4), width=16, layers=1, heads=2)
     },
+    "text words, crossmodal": {"text": TextConfig(name="words", vocab_size=300, width=8)},
     "cnn of four stages, late": {"speech": SpeechConfig(n_mels=16, channels=(4, 4, 4, 4), layers=1)},
     "text cnn, hybrid": {"text": TextConfig(name="cnn", vocab_size=300, width=16)},
     "text transformer, gated": {"text": TextConfig(vocab_size=300, width=16, layers=1, heads=2)},

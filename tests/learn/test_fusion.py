@@ -9,6 +9,7 @@ from affetto.learn.decoders import HEADS
 from affetto.learn.decoders.heads import LinearHead, MlpHead, QueryHead
 from affetto.learn.fusion import FUSED, FUSIONS, VOTES, Views
 from affetto.learn.fusion.concat import Concat
+from affetto.learn.fusion.crossmodal import Crossmodal
 from affetto.learn.fusion.gated import Gated
 from affetto.learn.fusion.hybrid import Hybrid
 from affetto.learn.fusion.late import Late
@@ -16,7 +17,7 @@ from affetto.learn.fusion.vote import FusedVote, LearnedVote, MajorityVote, Mean
 from affetto.records import MODALITIES, Track
 
 DIM = 8
-FORMS = {"hybrid": Hybrid, "gated": Gated, "concat": Concat, "late": Late}
+FORMS = {"hybrid": Hybrid, "crossmodal": Crossmodal, "gated": Gated, "concat": Concat, "late": Late}
 SUBSETS = [s for n in range(1, 4) for s in itertools.combinations(MODALITIES, n)]
 
 
@@ -26,8 +27,12 @@ def _seed() -> None:
 
 
 def fusion(name: str, dropout: float = 0.0) -> nn.Module:
-    sizes = {"tokens": 2, "layers": 1, "heads": 2} if name == "hybrid" else {}
-    return FORMS[name](MODALITIES, DIM, dropout=dropout, **sizes).eval()
+    sizes = {"tokens": 2, "layers": 1, "heads": 2} if name in ("hybrid", "crossmodal") else {}
+    form = FORMS[name](MODALITIES, DIM, dropout=dropout, **sizes).eval()
+    for parameter_name, parameter in form.named_parameters():
+        if parameter_name.endswith(".gate"):
+            nn.init.constant_(parameter, 0.7)  # born at zero, it would let nothing through
+    return form
 
 
 def track(rows: int, steps: int) -> Track:

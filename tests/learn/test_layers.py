@@ -51,6 +51,18 @@ class TestAttention:
         expected = theirs(x, keys, keys, key_padding_mask=~mask)[0]
         torch.testing.assert_close(ours(x, keys, mask), expected, atol=1e-6, rtol=0)
 
+    def test_a_bias_is_added_to_the_scores(self) -> None:
+        layer, mask = MultiHeadAttention(8, 2).eval(), lengths_mask()
+        x, keys = torch.randn(3, 5, 8), torch.randn(3, 9, 8)
+        torch.testing.assert_close(layer(x, keys, mask, torch.zeros(3, 2, 5, 9)), layer(x, keys, mask))
+        bias = torch.full((3, 2, 5, 9), -1e3)
+        bias[..., 0] = 0.0  # the first key outweighs all others
+        first = torch.zeros_like(mask)
+        first[:, 0] = True
+        torch.testing.assert_close(layer(x, keys, mask, bias), layer(x, keys, first), atol=1e-6, rtol=0)
+        nothing = torch.zeros_like(mask)
+        assert layer(x, keys, nothing, bias).abs().max() == 0
+
     def test_without_a_key_it_answers_zeros_and_learns(self) -> None:
         layer = MultiHeadAttention(8, 2)
         mask = lengths_mask().clone()

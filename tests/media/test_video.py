@@ -9,7 +9,7 @@ import pytest
 from affetto.errors import AffettoError, ConfigError, MediaError
 from affetto.media.audio import SAMPLE_RATE, AudioLimits, decode_audio, iter_audio, probe
 from affetto.media.limits import VideoLimits
-from affetto.media.video import frames
+from affetto.media.video import iter_frames
 from affetto.media.worker import DecodingWorker
 
 av = pytest.importorskip("av")
@@ -142,7 +142,12 @@ def test_an_unknown_codec(make):
     data = movie("mov", make.tone(RATE), 0.5)
     assert code_of(lambda: decode_audio(data.replace(b"sowt", b"zzzz"))) == "audio_corrupt"
     data = movie("mkv", None, 0.5).replace(b"V_MPEG4", b"V_SMELL")
-    assert code_of(lambda: list(frames(data, every=1.0))) == "video_corrupt"
+    assert code_of(lambda: list(iter_frames(data, every=1.0))) == "video_corrupt"
+
+
+def test_sound_without_pictures(make):
+    data = movie("m4a", make.tone(RATE))
+    assert code_of(lambda: list(iter_frames(data, every=1.0))) == "video_without_pictures"
 
 
 def test_limits_hold(make):
@@ -166,7 +171,7 @@ def test_the_worker_reads_it_within_its_limits(make):
 def test_pictures_come_at_the_times_asked_for(kind, tmp_path):
     (tmp_path / "film").write_bytes(movie(kind, None, 3.0))
     for every in (0.1, 0.25, 0.5, 1.0):
-        taken = list(frames(tmp_path / "film", every=every))
+        taken = list(iter_frames(tmp_path / "film", every=every))
         due = np.ceil(np.arange(0, 30) * every * 10 - 1e-6) / 10  # the next picture, one every 0.1 s
         expected = due[due < 2.95]
         assert [round(seconds, 2) for seconds, _ in taken] == pytest.approx(expected)
@@ -174,6 +179,29 @@ def test_pictures_come_at_the_times_asked_for(kind, tmp_path):
             assert picture.dtype == np.uint8
             assert picture.shape == (48, 64, 3)
             assert abs(picture.mean() - 40 * seconds) < 6  # lighter by 4 every 0.1 s
+
+
+def test_the_worker_takes_the_same_pictures(tmp_path):
+    (tmp_path / "film").write_bytes(movie("mp4", None, 3.0))
+    with DecodingWorker() as worker:
+        for source in (tmp_path / "film", movie("webm", None, 2.0)):
+            expected = list(iter_frames(source, every=0.25))
+            taken = list(worker.iter_frames(source, every=0.25))
+            assert [seconds for seconds, _ in taken] == [seconds for seconds, _ in expected]
+            assert np.array_equal([picture for _, picture in taken], [picture for _, picture in expected])
+            assert all(picture.dtype == np.uint8 for _, picture in taken)
+        before = worker.pid
+        cases = {
+            "video_corrupt": {},
+            "image_too_large": {"max_pixels": 99},
+            "video_too_long": {"max_frames": 2},
+        }
+        for code, bounds in cases.items():
+            source = b"words" if code == "video_corrupt" else tmp_path / "film"
+            pictures = worker.iter_frames(source, every=0.1, limits=VideoLimits(**bounds))
+            assert code_of(lambda pictures=pictures: list(pictures)) == code
+        assert code_of(lambda: list(worker.iter_frames(source, every=0))) == "config_invalid"
+        assert worker.pid == before
 
 
 @pytest.mark.parametrize("turn", [0, 1, 2, 3])
@@ -195,7 +223,7 @@ def test_pictures_are_upright(make, turn):
     at = data.index(matrix(1, 0), data.index(b"tkhd"))
     cosine, sine = ((1, 0), (0, 1), (-1, 0), (0, -1))[turn]  # clockwise quarter turns
     data = data[:at] + matrix(cosine, sine) + data[at + 36 :]
-    ((_, picture),) = frames(data, every=1.0)
+    ((_, picture),) = iter_frames(data, every=1.0)
     expected = np.rot90(scene, -turn)
     assert picture.shape == expected.shape
     assert np.abs(picture.astype(int) - expected).mean() < 12
@@ -212,24 +240,24 @@ def test_pictures_are_upright(make, turn):
 )
 def test_bounds_of_pictures(limits, code):
     data = movie("mp4", None, 3.0)
-    assert code_of(lambda: list(frames(data, every=0.1, limits=limits))) == code
+    assert code_of(lambda: list(iter_frames(data, every=0.1, limits=limits))) == code
     exact = VideoLimits(max_frames=3, max_seconds=2.5, max_pixels=64 * 48, max_bytes=len(data))
-    assert len(list(frames(data, every=1.0, limits=exact))) == 3
+    assert len(list(iter_frames(data, every=1.0, limits=exact))) == 3
 
 
 def test_no_pictures(make):
     cut = movie("mp4", None, 1.0)[:999]
-    for data in (b"", b"words", movie("m4a", make.tone(RATE)), make.encode(make.tone()), cut):
-        assert code_of(lambda data=data: list(frames(data, every=1.0))) == "video_corrupt"
+    for data in (b"", b"words", make.encode(make.tone()), cut):
+        assert code_of(lambda data=data: list(iter_frames(data, every=1.0))) == "video_corrupt"
 
 
 @pytest.mark.parametrize("every", [0, -1.0, float("nan")])
 def test_a_senseless_interval(every):
     with pytest.raises(ConfigError, match="every="):
-        next(frames(b"", every=every))
+        next(iter_frames(b"", every=every))
 
 
 def test_without_the_extra(monkeypatch):
     data = movie("mp4", None, 0.5)
     monkeypatch.setitem(sys.modules, "av", None)
-    assert code_of(lambda: list(frames(data, every=1.0))) == "video_unsupported"
+    assert code_of(lambda: list(iter_frames(data, every=1.0))) == "video_unsupported"

@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from affetto.errors import CODES, AffettoError, ConfigError, MediaError
-from affetto.media.audio import AudioLimits, decode_audio
+from affetto.media.audio import AudioLimits, decode_audio, iter_audio
 from affetto.media.image import ImageLimits, decode_image
+from affetto.media.limits import LONG_AUDIO
+from affetto.media.messages import BROKEN_OFF, Expected, collect, receive_piece, send
 from affetto.media.source import Named
-from affetto.media.worker import DecodingWorker, _Answer, _collect, _send
+from affetto.media.worker import DecodingWorker
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 
@@ -46,11 +48,31 @@ def stuck(tmp_path):
     return tmp_path / "stuck"
 
 
+@pytest.fixture
+def silence(tmp_path, make):
+    """Writes silent WAV files of any length, which take no room: they are holes."""
+
+    def write(seconds: float, rate: int = 16_000):
+        size = round(seconds * rate) * 2
+        path = tmp_path / f"{seconds:g}-{rate}.wav"
+        path.write_bytes(make.wav(b"", rate=rate, promised=size))
+        os.truncate(path, path.stat().st_size + size)
+        return path
+
+    return write
+
+
 def code_of(call, *arguments, **options) -> str:
     with pytest.raises(AffettoError) as caught:
         call(*arguments, **options)
     assert "\n" not in str(caught.value)
     return caught.value.code
+
+
+def until_silent(blocks):
+    """The blocks; what ends them must be that they were silent."""
+    with pytest.raises(MediaError, match="it is silent"):
+        yield from blocks
 
 
 def eventually(condition, seconds: float = 10.0) -> bool:
@@ -298,12 +320,213 @@ def test_a_picture_of_the_largest_size_fits(make, shared):
     assert shared.decode_image(data).shape == (side, side, 3)
 
 
+# --- block by block ---
+
+
+def test_blocks_are_those_of_the_function(make, shared, tmp_path):
+    data = make.encode(make.noise(44_100, 3.3, 2), 44_100, "FLAC")
+    (tmp_path / "a").write_bytes(data)
+    cuts = ({}, {"block_seconds": 0.25}, {"start": np.float32(0.5), "end": 2, "block_seconds": 7})
+    for source in (data, tmp_path / "a"):
+        for options in cuts:
+            expected = list(iter_audio(source, **options))
+            blocks = list(shared.iter_audio(source, **options))
+            assert [len(block) for block in blocks] == [len(block) for block in expected]
+            assert all(block.dtype == np.float32 and block.flags.writeable for block in blocks)
+            assert np.array_equal(np.concatenate(blocks), np.concatenate(expected))
+
+
+def test_errors_of_the_beginning_and_of_the_end(make, shared, silence, tmp_path):
+    (tmp_path / "cut.flac").write_bytes(make.encode(make.noise(seconds=9.0), format="FLAC")[:200_000])
+    loud = make.noise(seconds=3.0)
+    loud[-1] = np.nan
+    cases = [
+        (tmp_path / "no.wav", "media_not_found"),
+        (silence(3.0), "audio_silent"),
+        (tmp_path / "cut.flac", "audio_truncated"),
+        (make.encode(loud, subtype="FLOAT"), "audio_not_finite"),
+    ]
+    shared.decode_audio(make.encode(make.tone()))
+    before = shared.pid
+    for source, code in cases:
+        arrived: list[int] = []
+        wanted: list[int] = []
+        with pytest.raises(MediaError) as expected:
+            wanted.extend(len(block) for block in iter_audio(source))
+        with pytest.raises(MediaError) as caught:
+            arrived.extend(len(block) for block in shared.iter_audio(source))
+        assert (caught.value.code, str(caught.value)) == (code, str(expected.value))
+        assert arrived == wanted
+        assert shared.pid == before
+    assert len(list(until_silent(shared.iter_audio(silence(3.0))))) == 3
+    for options in ({"block_seconds": 0}, {"block_seconds": np.inf}, {"start": -1}):
+        assert code_of(list, shared.iter_audio(make.encode(loud), **options)) == "config_invalid"
+
+
+@linux
+def test_an_iteration_has_a_child_to_itself(make, worker, silence):
+    """So that nobody waits for whoever consumes slowly, not even the same thread."""
+    data = make.encode(make.noise(seconds=2.0))
+    first, second = worker.iter_audio(silence(60.0)), worker.iter_audio(data, block_seconds=0.5)
+    assert len(next(first)) == len(next(second)) * 2
+    assert len(worker._busy) == 2
+    assert np.array_equal(worker.decode_audio(data), decode_audio(data))
+    assert np.array_equal(np.concatenate(list(second)), decode_audio(data)[8_000:])
+    assert code_of(list, first) == "audio_silent"
+    assert not worker._busy
+
+
+@linux
+def test_a_child_goes_on_from_one_file_to_the_next(make, worker):
+    data = make.encode(make.noise(seconds=2.0))
+    worker.decode_audio(data)
+    before = worker.pid
+    for _ in range(3):
+        assert len(list(worker.iter_audio(data))) == 2
+        assert len(worker.decode_audio(data)) == 32_000
+    assert worker.pid == before
+
+
+def end_early(blocks, how: str) -> None:
+    if how == "closed":
+        blocks.close()
+    elif how == "thrown":
+        with pytest.raises(ValueError, match="mine"):
+            blocks.throw(ValueError("mine"))
+
+
+@linux
+@pytest.mark.parametrize("how", ["closed", "forgotten", "thrown"])
+def test_ending_early_ends_the_child(make, worker, silence, how):
+    blocks = worker.iter_audio(silence(600.0))
+    next(blocks)
+    (child,) = worker._busy
+    end_early(blocks, how)
+    del blocks
+    assert state_of(child.process.pid) is None
+    assert not worker._busy
+    assert len(worker.decode_audio(make.encode(make.tone()))) == 16_000
+
+
+@linux
+def test_a_crash_costs_one_iteration(make, worker, silence):
+    blocks = worker.iter_audio(silence(600.0))
+    next(blocks)
+    (child,) = worker._busy
+    os.kill(child.process.pid, signal.SIGSEGV)
+    with pytest.raises(MediaError, match="SIGSEGV") as caught:
+        list(blocks)
+    assert caught.value.code == "decoder_crashed"
+    assert len(list(worker.iter_audio(make.encode(make.tone())))) == 1
+
+
+@linux
+def test_a_crash_while_idle_costs_no_iteration(make, worker):
+    worker.decode_audio(make.encode(make.tone()))
+    os.kill(worker.pid, signal.SIGKILL)
+    assert len(list(worker.iter_audio(make.encode(make.tone())))) == 1
+
+
+@linux
+def test_only_the_decoder_is_on_the_clock(silence):
+    """The caller may take longer for a block than the decoder may."""
+    with DecodingWorker(timeout=1.5) as worker:
+        blocks = worker.iter_audio(silence(600.0), block_seconds=20.0)
+        next(blocks)
+        time.sleep(1.7)
+        assert len(next(blocks)) == 320_000
+        (child,) = worker._busy
+        os.kill(child.process.pid, signal.SIGSTOP)
+        assert code_of(list, blocks) == "decoder_timeout"
+        assert state_of(child.process.pid) is None
+
+
+@linux
+def test_processor_time_is_allowed_anew_for_each_block(worker, silence):
+    blocks = worker.iter_audio(silence(3600.0, 48_000), block_seconds=10.0)
+    next(blocks)
+    (child,) = worker._busy
+    first = latest = int(limits_of(child.process.pid)["Max cpu time"][0])
+    for _ in blocks:
+        latest = int(limits_of(child.process.pid)["Max cpu time"][0])
+        if latest > first:  # a second has been spent
+            break
+    assert latest > first >= 20
+
+
+def memory_of(pid: int, field: str) -> float:
+    """In MiB."""
+    with open(f"/proc/{pid}/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(field)) / 1024
+
+
+@linux
+@pytest.mark.slow
+def test_ten_hours_take_no_more_memory_than_ten_seconds(worker, silence):
+    path, arrived = silence(36_000.0), 0
+    assert code_of(next, worker.iter_audio(path)) == "audio_too_long"
+    own, others = [], []
+    for block in until_silent(worker.iter_audio(path, limits=LONG_AUDIO)):
+        arrived += len(block)
+        if arrived == 160_000 or arrived % (3600 * 16_000) == 0:
+            (child,) = worker._busy
+            own.append(memory_of(os.getpid(), "VmRSS"))
+            others.append(memory_of(child.process.pid, "VmHWM"))
+    assert arrived == 36_000 * 16_000
+    assert len(own) == 11
+    assert max(own) - own[0] < 10
+    assert others[-1] - others[0] < 10
+
+
+@linux
+def test_closing_the_worker_ends_iterations(silence):
+    worker = DecodingWorker()
+    blocks = worker.iter_audio(silence(600.0))
+    next(blocks)
+    (child,) = worker._busy
+    worker.close()
+    assert state_of(child.process.pid) is None
+    with pytest.raises(RuntimeError, match="closed"):
+        next(blocks)
+    with pytest.raises(RuntimeError, match="closed"):
+        next(worker.iter_audio(silence(1.0)))
+    assert not worker._busy
+
+
+@linux
+def test_interrupting_an_iteration_leaves_no_half_answer(make, worker, stuck):
+    good = make.encode(make.tone())
+    worker.decode_audio(good)
+    here = threading.get_ident()
+    threading.Timer(0.2, signal.pthread_kill, (here, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        next(worker.iter_audio(stuck))
+    assert not worker._busy
+    assert len(next(worker.iter_audio(good))) == 16_000
+
+
+def test_threads_iterate_side_by_side(make, worker):
+    sources = [make.encode(make.noise(seconds=2 + index / 10, seed=index)) for index in range(4)]
+    answers: dict[int, np.ndarray] = {}
+
+    def decode(index: int) -> None:
+        answers[index] = np.concatenate(list(worker.iter_audio(sources[index], block_seconds=0.3)))
+
+    threads = [threading.Thread(target=decode, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(np.array_equal(answers[index], decode_audio(source)) for index, source in enumerate(sources))
+    assert len(worker._waiting) <= 2
+
+
 # --- the end ---
 
 
 def test_closing_ends_the_child_and_refuses_more(make):
     worker = DecodingWorker()
-    child = worker._child.process
+    child = worker._waiting[-1].process
     worker.close()
     worker.close()
     assert child.returncode is not None
@@ -312,22 +535,24 @@ def test_closing_ends_the_child_and_refuses_more(make):
 
 
 @linux
-@pytest.mark.parametrize("how", ["idle", "busy", "forked"])
-def test_no_orphan_is_left(stuck, how):
+@pytest.mark.parametrize("how", ["idle", "busy", "iterating", "forked"])
+def test_no_orphan_is_left(silence, stuck, how):
     """The owner is killed, which gives it no chance to close anything."""
     script = """
         import os, sys, time
         from affetto.media.worker import DecodingWorker
         worker = DecodingWorker()
-        worker._child.await_ready()
+        worker._waiting[-1].await_ready()
         fork = os.fork() if sys.argv[1] == "forked" else 0  # it keeps the pipes to the child open
         if fork or sys.argv[1] != "forked":
             print(worker.pid, fork, flush=True)
         if sys.argv[1] == "busy":
             worker.decode_audio(sys.argv[2])
+        if sys.argv[1] == "iterating":
+            next(worker.iter_audio(sys.argv[3]))
         time.sleep(60)
     """
-    command = [sys.executable, "-c", textwrap.dedent(script), how, str(stuck)]
+    command = [sys.executable, "-c", textwrap.dedent(script), how, str(stuck), str(silence(600.0))]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as owner:
         child, fork = map(int, owner.stdout.readline().split())
         time.sleep(0.2 if how == "busy" else 0.0)
@@ -413,16 +638,27 @@ def message(**header) -> bytes:
     ],
 )
 def test_nonsense_is_not_believed(said):
-    from affetto.media.worker import _BROKEN_OFF
-
-    with pytest.raises(_BROKEN_OFF):
-        _collect(io.BytesIO(said), _Answer(np.float32, 1, 100))
+    with pytest.raises(BROKEN_OFF):
+        collect(io.BytesIO(said), Expected(np.float32, 1, most=100, piece=100))
 
 
 def test_an_honest_answer_is_joined():
     pipe = io.BytesIO()
     for part in (np.arange(3, dtype=np.float32), np.arange(3, 5, dtype=np.float32)):
-        _send(pipe, {"kind": "array", "shape": part.shape}, part)
-    _send(pipe, {"kind": "done"})
+        send(pipe, {"kind": "array", "shape": part.shape}, part)
+    send(pipe, {"kind": "done"})
     pipe.seek(0)
-    assert np.array_equal(_collect(pipe, _Answer(np.float32, 1, 20)), np.arange(5, dtype=np.float32))
+    expected = Expected(np.float32, 1, most=20, piece=12)
+    assert np.array_equal(collect(pipe, expected), np.arange(5, dtype=np.float32))
+
+
+def test_no_piece_is_larger_than_was_asked_for():
+    expected = Expected(np.uint8, 3, most=1000, piece=24)
+    for shape, left in (((2, 4, 3), 23), ((2, 5, 3), 1000), ((2, 3, 4), 1000), ((-2, -4, 3), 1000)):
+        count = abs(int(np.prod(shape)))
+        pipe = io.BytesIO(message(kind="array", shape=shape, bytes=count, seconds=1.5) + bytes(count))
+        with pytest.raises(ValueError, match="asked for"):
+            receive_piece(pipe, expected, left)
+    pipe = io.BytesIO(message(kind="array", shape=[2, 4, 3], bytes=24, seconds=1.5) + bytes(24))
+    piece = receive_piece(pipe, expected, 24)
+    assert (piece.array(np.uint8).shape, piece.seconds) == ((2, 4, 3), 1.5)

@@ -7,7 +7,7 @@ import glob
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, TextIO
 
 import typer
 
+from affetto.cli.item import Item, is_picture
+from affetto.cli.timed import check_timelines, with_words, write_timeline
 from affetto.errors import AffettoError, ConfigError, DataError
 from affetto.records import Clip, Prediction
 
 if TYPE_CHECKING:
     from affetto.predictor import Predictor
+    from affetto.predictor.inputs import Decoder
 
-AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".m4a", ".mp4", ".webm", ".mkv")
+AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".m4a")
+FILMS = (".mp4", ".m4v", ".mov", ".webm", ".mkv")
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 MANIFESTS = (".csv", ".jsonl", ".parquet")
 SOME_FAILED, NONE_ANSWERED = 3, 2
@@ -44,7 +48,17 @@ def predict(
     text: Annotated[str | None, typer.Option(help="What was said.")] = None,
     image: Annotated[str | None, typer.Option(help="A picture of the face.")] = None,
     labels: Annotated[str | None, typer.Option(help="Only these emotions are possible: happy,sad.")] = None,
-    language: Annotated[str | None, typer.Option(help="Language of the text, like en or de.")] = None,
+    language: Annotated[str | None, typer.Option(help="Language of the words, like en or de.")] = None,
+    words: Annotated[
+        str | None, typer.Option(help="What was said and when: SRT, VTT, TextGrid, CTM, Whisper JSON, CSV.")
+    ] = None,
+    transcribe: Annotated[
+        str | None, typer.Option(help="Recognise the words: pocketsphinx, faster-whisper:MODEL, whisper:MODEL.")
+    ] = None,
+    timeline: Annotated[
+        list[Path] | None,
+        typer.Option(help="Write the timeline to a .html, .csv, .srt, .vtt or .json file; give it again for more."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON; one line per item.")] = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write answers to a .csv or .jsonl file.")
@@ -57,11 +71,14 @@ def predict(
     """Tell the emotion of recordings, sentences and faces.
 
     Any subset of speech, text and face is answered: affetto predict call.wav --text "I see" --image face.jpg.
+    One recording is also answered every half second: affetto predict call.wav --words call.srt --timeline call.html.
     Several files are answered one by one, and files that fail do not stop the others.
     Exit code: 0 all answered, 3 some failed, 2 none answered.
     """
     kept = split_labels(labels)
-    items = gather(files or [], text, image, language)
+    for_one = {"--text": text, "--image": image, "--words": words, "--transcribe": transcribe}
+    items = gather(files or [], for_one | {"--timeline": timeline}, language)
+    check_timelines(timeline or [])
     with ExitStack() as stack:
         sink = stack.enter_context(opened(output)) if output else None
         decoder = None
@@ -79,24 +96,9 @@ def predict(
             code = _many(predictor, items.all, kept, as_json, write)
         else:
             code = 0
-            _one(predictor, items.all[0], kept, as_json, write)
+            item = with_words(items.all[0], words, transcribe, decoder)
+            _one(predictor, item, kept, as_json, write, timeline or [], decoder)
     raise typer.Exit(code)
-
-
-@dataclass(frozen=True)
-class Item:
-    """One thing to answer: a clip, or bytes that came through stdin."""
-
-    clip: Clip
-    data: bytes | None = None
-
-    @property
-    def name(self) -> str:
-        return self.clip.speech or self.clip.vision or self.clip.id
-
-    def modalities(self) -> tuple[str, ...]:
-        stdin = () if self.data is None else ("vision" if is_picture(self.data[:16]) else "speech",)
-        return (*self.clip.modalities(), *stdin)
 
 
 @dataclass(frozen=True)
@@ -107,28 +109,30 @@ class Items:
     several: bool
 
 
-def gather(arguments: Sequence[str], text: str | None, image: str | None, language: str | None) -> Items:
-    """The items that FILE arguments, --text and --image name. Nothing is decoded.
+def gather(arguments: Sequence[str], for_one: Mapping[str, Any], language: str | None) -> Items:
+    """The items that FILE arguments and the options of one item (by name) ask for. Nothing is decoded.
 
-    Raises DataError `nothing_to_predict`, ConfigError `option_invalid` (text or image beside several files).
+    Raises DataError `nothing_to_predict`, ConfigError `option_invalid` (such an option beside several files).
     """
     several = len(arguments) > 1 or any(_is_plural(argument) for argument in arguments)
     if several:
-        if text is not None or image is not None:
+        given = [name for name, value in for_one.items() if value is not None]
+        if given:
             raise ConfigError(
-                "option_invalid", "--text and --image belong to one FILE: give one, or a manifest"
+                "option_invalid", f"{' and '.join(given)} belongs to one FILE: give one, or a manifest"
             )
         if "-" in arguments:
             raise ConfigError("option_invalid", "- (stdin) must be the only FILE")
     found = [item for argument in arguments for item in _expand(argument)]
     if several:
         return Items(tuple(_in_language(item, language) for item in found), True)
-    if not found and text is None and image is None:
+    text, image = for_one["--text"], for_one["--image"]
+    if not found and text is None and image is None and for_one["--words"] is None:
         raise DataError("nothing_to_predict", "give a FILE, --text or --image; see `affetto predict --help`")
     item = found[0] if found else Item(Clip(id="text"))
     clip = item.clip
     if image is not None:
-        if clip.vision is not None:
+        if clip.vision is not None and clip.speech is None:
             raise ConfigError(
                 "option_invalid", f"{clip.vision} is a picture, so --image has no place: give one"
             )
@@ -172,22 +176,20 @@ def _expand(argument: str) -> list[Item]:
 
 
 def _is_media(path: Path) -> bool:
-    return path.suffix.lower() in AUDIO + IMAGES and not path.name.startswith(".") and path.is_file()
+    return path.suffix.lower() in AUDIO + FILMS + IMAGES and not path.name.startswith(".") and path.is_file()
 
 
 def _clip(name: str) -> Clip:
-    """The clip of one file: a picture by its first bytes (or, unreadable, by its name), else a recording."""
+    """The clip of one file: a picture by its first bytes (or, unreadable, by its name), else a recording; of a
+    film the face too."""
     try:
         with open(name, "rb") as stream:
             picture = is_picture(stream.read(16))
     except OSError:
         picture = name.lower().endswith(IMAGES)  # also `archive.zip#face.png`
-    return Clip(id=name, vision=name) if picture else Clip(id=name, speech=name)
-
-
-def is_picture(head: bytes) -> bool:
-    """Whether a file that begins with these 16 bytes is a JPEG, PNG or WebP."""
-    return head.startswith((b"\xff\xd8\xff", b"\x89PNG")) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+    if picture:
+        return Clip(id=name, vision=name)
+    return Clip(id=name, speech=name, vision=name if name.lower().endswith(FILMS) else None)
 
 
 def split_labels(asked: str | None) -> list[str] | None:
@@ -201,20 +203,17 @@ def split_labels(asked: str | None) -> list[str] | None:
 
 
 def _one(
-    predictor: Predictor, item: Item, labels: list[str] | None, as_json: bool, write: RowWriter | None
+    predictor: Predictor,
+    item: Item,
+    labels: list[str] | None,
+    as_json: bool,
+    write: RowWriter | None,
+    timelines: Sequence[Path],
+    decoder: Decoder | None,
 ) -> None:
-    if item.data is None:
-        prediction = predictor.predict_clip(item.clip, labels=labels)
-    else:
-        picture, clip = is_picture(item.data[:16]), item.clip
-        prediction = predictor.predict(
-            speech=None if picture else item.data,
-            text=clip.text,
-            vision=item.data if picture else clip.vision,
-            labels=labels,
-            language=clip.language,
-            file="stdin",
-        )
+    prediction = _answered(predictor, item, labels)
+    for path in timelines:
+        write_timeline(prediction, item, path, decoder)
     if write is not None:
         write(item.name, prediction)
     if as_json:
@@ -223,8 +222,30 @@ def _one(
     from rich.console import Console
 
     from affetto.cli.show import show
+    from affetto.cli.strip import show_strip
 
-    show(prediction, Console())
+    console = Console()
+    show(prediction, console)
+    if len(prediction.segments) > 1:
+        console.print()
+        show_strip(prediction, console)
+
+
+def _answered(predictor: Predictor, item: Item, labels: list[str] | None) -> Prediction:
+    """The answer to one item, with its timeline."""
+    if item.data is None:
+        return predictor.predict_clip(item.clip, timeline=True, labels=labels)
+    picture, clip = is_picture(item.data[:16]), item.clip
+    return predictor.predict(
+        speech=None if picture else item.data,
+        text=clip.text,
+        vision=item.data if picture else clip.vision,
+        words=clip.words,
+        timeline=True,
+        labels=labels,
+        language=clip.language,
+        file="stdin",
+    )
 
 
 def _many(

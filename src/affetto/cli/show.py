@@ -16,6 +16,7 @@ from rich.text import Text
 
 from affetto.errors import AffettoError
 from affetto.records import MODALITIES, Prediction, Verdict
+from affetto.timeline.wording import REASONS, VIEWS, WARNINGS
 
 _COLOURS = {
     "anger": "red",
@@ -25,20 +26,6 @@ _COLOURS = {
     "neutral": "white",
     "sadness": "blue",
     "surprise": "cyan",
-}
-_VIEWS = {"speech": "speech", "text": "text", "vision": "face", "fused": "together"}
-_REASONS = {
-    "low_confidence": "no emotion stands out clearly enough",
-    "language_not_supported": "the model does not read the language of this text",
-    "no_emotion_in_model": "this model does not answer about emotion",
-}
-_WARNINGS = {
-    "face_not_located": "The picture was taken as a face crop, but it does not look like one.",
-    "language_not_supported": "The model does not read the language of the text, so the text did not count.",
-    "not_calibrated": "The probabilities are not calibrated for these inputs: read them as an order.",
-    "speech_not_in_model": "This model does not listen to speech, so the recording did not count.",
-    "text_not_in_model": "This model does not read text, so the text did not count.",
-    "vision_not_in_model": "This model does not look at faces, so the picture did not count.",
 }
 
 
@@ -94,7 +81,7 @@ def answer(prediction: Prediction, width: int, marks: Glyphs) -> list[Text]:
     for name, said in prediction.tasks.items():
         lines.append(Text(f"  {printable(name)}: {_task(said)}"))
     for code in prediction.warnings:
-        lines.append(Text(f"{marks.warn} {_WARNINGS.get(code, code)}", style="yellow"))
+        lines.append(Text(f"{marks.warn} {WARNINGS.get(code, code)}", style="yellow"))
     model = prediction.model
     facts = [model["name"], model["licence"], model["sha256"][:12], f"{prediction.elapsed:.2f} s"]
     return [*lines, Text(f" {marks.dot} ".join(printable(fact) for fact in facts), style="dim")]
@@ -107,7 +94,7 @@ def table(rows: Sequence[tuple[str, Prediction]], width: int) -> list[Text]:
     for name, prediction in rows:
         label = prediction.emotion or "unsure"
         line = Text.assemble(
-            (f"{label:<10}", _style(prediction.emotion)), f" {prediction.confidence:>5.0%}  "
+            (f"{label:<10}", style_of(prediction.emotion)), f" {prediction.confidence:>5.0%}  "
         )
         lines.append(line.append(shortened(printable(name), room)))
     return lines
@@ -139,17 +126,17 @@ def _title(prediction: Prediction, marks: Glyphs) -> Text:
     facts = [printable(prediction.file)] if prediction.file else []
     if prediction.duration is not None:
         facts.append(f"{prediction.duration:.1f} s")
-    given = [_VIEWS[m] for m in MODALITIES if m in prediction.modalities]
+    given = [VIEWS[m] for m in MODALITIES if m in prediction.modalities]
     return Text(f" {marks.dot} ".join(facts or [" + ".join(given) or "answer"]), style="dim")
 
 
 def _headline(prediction: Prediction) -> list[Text]:
     if not prediction.abstained and prediction.emotion is not None:
-        style = f"bold {_style(prediction.emotion)}"
+        style = f"bold {style_of(prediction.emotion)}"
         return [
             Text.assemble(("  " + printable(prediction.emotion), style), f"  {prediction.confidence:.0%}")
         ]
-    reason = _REASONS.get(prediction.reason or "", prediction.reason or "")
+    reason = REASONS.get(prediction.reason or "", prediction.reason or "")
     return [Text.assemble(("  unsure", "bold")), Text(f"  {reason}")]
 
 
@@ -160,7 +147,7 @@ def _bars(probabilities: Mapping[str, float], width: int, marks: Glyphs) -> list
     return [
         Text.assemble(
             f"  {printable(name):<{column}} ",
-            (bar(probabilities[name], room, marks), _style(name)),
+            (bar(probabilities[name], room, marks), style_of(name)),
             f" {probabilities[name]:>4.0%}",
         )
         for name in names
@@ -172,7 +159,7 @@ def _verdicts(prediction: Prediction) -> list[Text]:
     # A mixture of views that the vote did not listen to would only contradict it.
     heard = {v: said for v, said in prediction.modalities.items() if v in MODALITIES or said.weight != 0}
     lines = [_verdict(view, verdict) for view, verdict in heard.items()]
-    absent = ", ".join(_VIEWS[m] for m in prediction.missing)
+    absent = ", ".join(VIEWS[m] for m in prediction.missing)
     if absent:
         lines.append(Text(f"  without {absent}", style="dim"))
     return lines
@@ -182,8 +169,8 @@ def _verdict(view: str, verdict: Verdict) -> Text:
     said = verdict.probabilities[verdict.emotion]
     weight = "" if verdict.weight is None else f"  weight {verdict.weight:.0%}"
     return Text.assemble(
-        f"  {_VIEWS.get(view, view):<8} ",
-        (f"{printable(verdict.emotion):<9}", _style(verdict.emotion)),
+        f"  {VIEWS.get(view, view):<8} ",
+        (f"{printable(verdict.emotion):<9}", style_of(verdict.emotion)),
         f" {said:>4.0%}",
         (weight, "dim"),
     )
@@ -197,5 +184,6 @@ def _task(said: Mapping[str, Any]) -> str:
     return str(said["label"])
 
 
-def _style(emotion: str | None) -> str:
+def style_of(emotion: str | None) -> str:
+    """The colour of an emotion; the terminal's own for none, and for those without one."""
     return _COLOURS.get(emotion or "", "default")

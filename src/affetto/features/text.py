@@ -6,8 +6,10 @@ before the text; any other tokenizer of that format is used as it is.
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from affetto.errors import BundleError, ConfigError, MediaError
+from affetto.records import Word
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[MASK]")  # ids 0 to 3
 MAX_CHARACTERS = 100_000  # about two hours of speech in words
@@ -94,8 +97,30 @@ def encode(tokenizer: Tokenizer, text: str, max_tokens: int) -> NDArray[np.int64
         )
     if all(unicodedata.category(character) in _INVISIBLE for character in text):
         raise MediaError("text_empty", "the text holds no characters to read: write some, or leave it out")
-    words = _well_formed(text)[: max_tokens * _CHARACTERS_PER_TOKEN]
-    return np.asarray(tokenizer.encode(words).ids[:max_tokens], dtype=np.int64)
+    return np.asarray(tokenizer.encode(_read(text, max_tokens)).ids[:max_tokens], dtype=np.int64)
+
+
+def token_times(
+    tokenizer: Tokenizer, text: str, words: Sequence[Word], max_tokens: int
+) -> NDArray[np.float32]:
+    """When each token of `encode(tokenizer, text, max_tokens)` was said: [T] seconds, NaN where unknown.
+
+    It is the middle of the token's word. The words need not be those of the text exactly: both are matched in
+    order, by their letters and digits, and what has no partner has no time; nor has what the tokenizer adds,
+    or a script that sets no spaces between words.
+    """
+    read = _read(text, max_tokens)
+    offsets = tokenizer.encode(read).offsets[:max_tokens]
+    end = max((last for _, last in offsets), default=0)
+    places = [match.span() for match in re.finditer(r"\S+", read) if match.start() < end]
+    written, said = [_letters(read[slice(*place)]) for place in places], [_letters(w.text) for w in words]
+    middles = np.full(len(read), np.nan, np.float32)
+    for block in SequenceMatcher(None, written, said, autojunk=False).get_matching_blocks():
+        for step in range(block.size):
+            word = words[block.b + step]
+            middles[slice(*places[block.a + step])] = (word.start + word.end) / 2
+    # The last character decides: a token may begin with the space before its word.
+    return np.asarray([middles[last - 1] if last > first else np.nan for first, last in offsets], np.float32)
 
 
 def mostly_latin(text: str) -> bool:
@@ -103,6 +128,15 @@ def mostly_latin(text: str) -> bool:
     letters = [char for char in text if char.isalpha()]
     latin = sum(unicodedata.name(char, "").startswith(("LATIN", "FULLWIDTH LATIN")) for char in letters)
     return 2 * latin >= len(letters)
+
+
+def _read(text: str, max_tokens: int) -> str:
+    """The part of a text that can matter, as the tokenizer is given it."""
+    return _well_formed(text)[: max_tokens * _CHARACTERS_PER_TOKEN]
+
+
+def _letters(word: str) -> str:
+    return "".join(char for char in word.lower() if char.isalnum())
 
 
 def _well_formed(text: str) -> str:

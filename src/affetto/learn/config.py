@@ -68,6 +68,8 @@ class AugmentConfig:
     word_dropout: Share = 0.1
     flip: Share = 0.5
     image_shift: Share = 0.1  # of the picture's side
+    image_rotation: NotNegative = 0.0  # degrees, uniform in +-image_rotation
+    image_scale: NotNegative = 0.0  # at most this much larger, or as much smaller
     image_erase: Share = 0.25
     image_contrast: Share = 0.3
 
@@ -164,8 +166,10 @@ class VisionConfig:
 class FusionConfig:
     """How Tracks become views, and how a vote merges what the heads of the views say.
 
-    tokens: learned summary tokens per modality that the fused view attends over.
-    vote:   None takes the form's own: learned for hybrid and late, the fused view alone for gated and concat.
+    tokens: hybrid: learned summary tokens per modality that the fused view attends over; crossmodal: learned
+            questions that ask beside the text.
+    vote:   None takes the form's own: learned for hybrid, crossmodal and late, the fused view alone for gated
+            and concat.
     """
 
     name: str = "hybrid"

@@ -20,6 +20,11 @@ class AudioLimits:
     max_bytes: int = 256 * 2**20
 
 
+#: For who reads sound block by block (`iter_audio`) and so holds none of it: a day. An hour, the limit of
+#: `AudioLimits()`, is what is still good to hold in memory whole (230 MB).
+LONG_AUDIO = AudioLimits(max_seconds=86_400.0)
+
+
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
     """What is refused: more than `max_pixels` (a 24-megapixel photograph passes), or a file of more than
@@ -38,3 +43,7 @@ class VideoLimits:
     max_frames: int = 36_000
     max_pixels: int = 10_000_000
     max_bytes: int = 256 * 2**20
+
+
+#: For who takes pictures one by one and holds none of them: a day, at ten a second.
+LONG_VIDEO = VideoLimits(max_seconds=86_400.0, max_frames=864_000)

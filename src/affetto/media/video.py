@@ -26,7 +26,7 @@ _RUN_UP_SECONDS = 1.0
 _CLOCK_ERROR = 1e-6
 
 
-def frames(
+def iter_frames(
     source: MediaSource, *, every: float, limits: VideoLimits = VideoLimits()
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Yield (time in seconds, uint8 RGB [H W 3], upright): the first picture at or after 0, `every`,
@@ -158,7 +158,9 @@ def _pictures(
     opened.file.seek(0)
     with av.open(opened.file, format=_DEMUXERS[sniffed.container]) as container:
         if not container.streams.video:
-            raise MediaError("video_corrupt", f"{opened.name}: holds no pictures, only sound")
+            raise MediaError(
+                "video_without_pictures", f"{opened.name}: holds no pictures, only sound; give it as a recording"
+            )
         stream = container.streams.video[0]
         if stream.codec_context is None:
             raise ValueError("its codec is not known")

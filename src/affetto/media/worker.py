@@ -2,13 +2,11 @@
 
     with DecodingWorker() as worker:
         waveform = worker.decode_audio("call.wav")
+        for block in worker.iter_audio("day.flac", limits=LONG_AUDIO):
+            ...
 
 The child is limited (address space, processor time, open files, no written file, no core dump; where the
 platform knows such limits) and is replaced after every failure, which costs one request and never a second.
-
-Both sides speak over the child's standard input and output, in messages of one form: four bytes of length,
-a JSON header of that length, and as many raw bytes as its `bytes` says. Nothing that the child says is
-executed or unpickled; a child that says something unexpected is replaced.
 """
 
 from __future__ import annotations
@@ -20,48 +18,56 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, TypeVar, cast
 
 import numpy as np
 
-from affetto.errors import CODES, AffettoError, ConfigError, MediaError
-from affetto.media.limits import SAMPLE_RATE, AudioLimits, ImageLimits
-from affetto.media.source import MediaSource, Named, check_size, named, printable, read_stdin
+from affetto.errors import AffettoError, ConfigError, MediaError
+from affetto.media.limits import SAMPLE_RATE, AudioLimits, ImageLimits, VideoLimits
+from affetto.media.messages import BROKEN_OFF, Expected, Piece, collect, receive, receive_piece, send
+from affetto.media.source import MediaSource, check_size, named, read_stdin
 
-_LONGEST_HEADER = 64 * 1024
-_LONGEST_MESSAGE = 2_000
+_Answer = TypeVar("_Answer", np.ndarray | AffettoError, Piece | AffettoError | None)
+
 _START_SECONDS = 60.0
 # Four seconds of sound: each time a pipe is full, the two processes must be scheduled in turn.
 _PIPE_BYTES = 256 * 1024
-# The child is gone, or what it says is not in the language of this file.
-_BROKEN_OFF = (OSError, EOFError, ValueError, KeyError, TypeError, ArithmeticError, RecursionError)
-_FAMILIES: dict[str, type[AffettoError]] = {"MediaError": MediaError, "ConfigError": ConfigError}
+# Children that wait for work: one for what is decoded whole, one for what is decoded block by block.
+_WAITING = 2
+_WHOLE_BLOCK_SECONDS = 10.0
 
 
 class DecodingWorker:
-    """Runs `decode_audio` and `decode_image` in a limited child process; safe to share between threads.
+    """Does what `decode_audio`, `decode_image`, `iter_audio` and `iter_frames` do, in limited child processes;
+    safe to share between threads.
 
-    `timeout` is in seconds of wall clock for each request, and the child's limit of processor time as well;
-    `memory_bytes` is the child's address space. The child is started at once and not waited for. Close the
-    worker (or use it in a `with` statement); if its owner dies, the child ends by itself.
+    `timeout` is in seconds of wall clock for each answer (of an iteration: for each block or picture, not
+    counting the caller's own time between them), and the child's limit of processor time as well;
+    `memory_bytes` is a child's address space. The first child is started at once and not waited for. What
+    is decoded whole is decoded one after the other; every iteration has a child to itself while it lasts,
+    so that whoever consumes slowly keeps nobody waiting. Close the worker (or use it in a `with`
+    statement), which also ends iterations; if its owner dies, the children end by themselves.
     """
 
     def __init__(self, *, timeout: float = 60.0, memory_bytes: int = 512 * 2**20) -> None:
         self._timeout = timeout
         self._memory_bytes = memory_bytes
-        self._lock = threading.Lock()
+        self._turn = threading.Lock()
+        # Reentrant: the garbage collector may end a forgotten iteration in the middle of anything.
+        self._lock = threading.RLock()
         self._closed = False
-        self._launch()
+        self._waiting = [_Child(memory_bytes, timeout)]
+        self._busy: set[_Child] = set()
 
     @property
-    def pid(self) -> int:
-        """The process id of the current child."""
-        return self._child.process.pid
+    def pid(self) -> int | None:
+        """The process id of the child that gets the next request; None when none is waiting."""
+        return self._waiting[-1].process.pid if self._waiting else None
 
     def decode_audio(
         self,
@@ -72,21 +78,61 @@ class DecodingWorker:
         limits: AudioLimits = AudioLimits(),
     ) -> np.ndarray:
         """As `media.audio.decode_audio`: float32 [N]. Raises decoder_crashed, decoder_timeout as well."""
-        cut = {"start": None if start is None else float(start), "end": None if end is None else float(end)}
-        header = {"call": "audio", **cut, "limits": asdict(limits)}
-        most = math.ceil(limits.max_seconds * SAMPLE_RATE + 1) * 4
-        return self._request(header, source, limits.max_bytes, _Answer(np.float32, 1, most))
+        header = _audio_header(start, end, limits, _WHOLE_BLOCK_SECONDS, streamed=False)
+        return self._whole(self._request(header, source, limits.max_bytes), _audio(limits))
 
     def decode_image(self, source: MediaSource, *, limits: ImageLimits = ImageLimits()) -> np.ndarray:
         """As `media.image.decode_image`: uint8 [H W 3]. Raises decoder_crashed, decoder_timeout as well."""
-        header = {"call": "image", "limits": asdict(limits)}
-        return self._request(header, source, limits.max_bytes, _Answer(np.uint8, 3, limits.max_pixels * 3))
+        header = {"call": "image", "limits": asdict(limits), "streamed": False}
+        most = limits.max_pixels * 3
+        return self._whole(self._request(header, source, limits.max_bytes), Expected(np.uint8, 3, most, most))
+
+    def iter_audio(
+        self,
+        source: MediaSource,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+        limits: AudioLimits = AudioLimits(),
+        block_seconds: float = 1.0,
+    ) -> Iterator[np.ndarray]:
+        """As `media.audio.iter_audio`: float32 blocks [n]. Neither process holds more than a few blocks.
+
+        Give `limits=LONG_AUDIO` for more than an hour. An iteration that is closed early, or forgotten, ends
+        its child. Raises decoder_crashed, decoder_timeout as well.
+        """
+        if not 0 < block_seconds < math.inf:
+            raise ConfigError("config_invalid", f"block_seconds={block_seconds}: expected more than 0")
+        header = _audio_header(start, end, limits, float(block_seconds), streamed=True)
+        request = self._request(header, source, limits.max_bytes)
+        for piece in self._pieces(request, _audio(limits, block_seconds)):
+            yield piece.array(np.float32)
+
+    def iter_frames(
+        self, source: MediaSource, *, every: float, limits: VideoLimits = VideoLimits()
+    ) -> Iterator[tuple[float, np.ndarray]]:
+        """As `media.video.iter_frames`: (seconds, uint8 [H W 3]). Neither process holds more than a few pictures.
+
+        Give `limits=LONG_VIDEO` for more than an hour. Raises decoder_crashed, decoder_timeout as well.
+        """
+        header = {"call": "frames", "every": float(every), "limits": asdict(limits), "streamed": True}
+        picture = limits.max_pixels * 3
+        expected = Expected(np.uint8, 3, picture * limits.max_frames, picture)
+        for piece in self._pieces(self._request(header, source, limits.max_bytes), expected):
+            yield piece.seconds, piece.array(np.uint8)
 
     def close(self) -> None:
-        """End the child. Waits for a request that is under way in another thread."""
-        with self._lock:
-            self._closed = True
-            self._child.end()
+        """End the children. Waits for a whole answer that is under way in another thread; iterations that are
+        under way raise RuntimeError when they are asked for more."""
+        with self._turn:
+            with self._lock:
+                self._closed = True
+                waiting, self._waiting = self._waiting, []
+                busy = list(self._busy)
+            for child in waiting:
+                child.end()
+            for child in busy:  # its pipes are closed by whoever reads from them
+                child.kill()
 
     def __enter__(self) -> DecodingWorker:
         return self
@@ -94,12 +140,7 @@ class DecodingWorker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _launch(self) -> None:
-        self._child = _Child(self._memory_bytes, self._timeout)
-
-    def _request(
-        self, header: dict[str, Any], source: MediaSource, max_bytes: int, expected: _Answer
-    ) -> np.ndarray:
+    def _request(self, header: dict[str, Any], source: MediaSource, max_bytes: int) -> _Request:
         source, name = named(source)
         max_bytes = min(max_bytes, self._memory_bytes // 2)  # the child holds them and works on them
         if not isinstance(source, bytes) and os.fspath(source) == "-":
@@ -107,53 +148,126 @@ class DecodingWorker:
         payload = source if isinstance(source, bytes) else b""
         check_size(len(payload), max_bytes, name)
         path = None if isinstance(source, bytes) else os.path.abspath(source)
-        header |= {"path": path, "name": name}
-        with self._lock:
-            if self._closed:
-                raise RuntimeError("this DecodingWorker is closed")
-            if self._child.process.poll() is not None:
-                try:  # it died while idle, or it is the child of another process that forked this one
-                    self._launch()
-                except OSError as error:
-                    raise _start_failure(name, str(error.strerror)) from None
-            child = self._child
-            answer = self._converse(header, payload, name, expected)
-            if child.ready and not child.begun and not child.expired:  # it was dying when it was asked
-                answer = self._converse(header, payload, name, expected)
+        return _Request(header | {"path": path, "name": name}, payload, name)
+
+    def _whole(self, request: _Request, expected: Expected) -> np.ndarray:
+        with self._turn:
+            child = self._begin(request)
+            try:
+                answer = self._read(child, request, partial(collect, child.stdout, expected))
+            finally:  # also when the caller is interrupted in the middle of the conversation
+                self._put_back(child)
         if isinstance(answer, AffettoError):
             raise answer
         return answer
 
-    def _converse(
-        self, header: dict[str, Any], payload: bytes, name: str, expected: _Answer
-    ) -> np.ndarray | AffettoError:
-        child, healthy = self._child, False
+    def _pieces(self, request: _Request, expected: Expected) -> Iterator[Piece]:
+        child, left = self._begin(request), expected.most
+        answer: Piece | AffettoError | None = None
         try:
-            child.await_ready()
-            child.begun = False
+            while True:
+                answer = self._read(child, request, partial(receive_piece, child.stdout, expected, left))
+                if not isinstance(answer, Piece):
+                    break
+                left -= len(answer.data)
+                yield answer
+        finally:
+            self._put_back(child)
+        if answer is not None:
+            raise answer
+
+    def _begin(self, request: _Request) -> _Child:
+        """A child that has begun to work on the request."""
+        tries = 2
+        while True:
+            child, tries = self._take(request.name), tries - 1
+            try:
+                child.await_ready()
+                with child.deadline(self._timeout):
+                    child.begin(request)
+                return child
+            except BROKEN_OFF:
+                failure = child.failure(request.name, self._timeout)
+                self._put_back(child)
+                if child.expired or not child.ready or not tries:  # else it was dying when it was asked
+                    raise failure from None
+            except BaseException:
+                self._put_back(child)
+                raise
+
+    def _read(self, child: _Child, request: _Request, read: Callable[[], _Answer]) -> _Answer:
+        """What `read` reads of the child, in time."""
+        try:
+            self._refuse_if_closed()
             with child.deadline(self._timeout):
-                _send(child.stdin, header, payload)
-                child.begun = _receive(child.stdout)["kind"] == "begun"
-                answer = _collect(child.stdout, expected)
-            healthy = not child.expired and getattr(answer, "code", "") not in ("decoder_crashed", "internal")
-            return answer
-        except _BROKEN_OFF:
-            return child.failure(name, self._timeout)
-        finally:  # also when the caller is interrupted in the middle of the conversation
-            if not healthy:
-                child.end()
-                with suppress(OSError):  # the next request tries again, and tells
-                    self._launch()
+                answer = read()
+        except BROKEN_OFF:
+            self._refuse_if_closed()
+            raise child.failure(request.name, self._timeout) from None
+        ended = not isinstance(answer, Piece)
+        child.free = ended and getattr(answer, "code", "") not in ("decoder_crashed", "internal")
+        return answer
+
+    def _take(self, name: str) -> _Child:
+        with self._lock:
+            self._refuse_if_closed()
+            child = None
+            while child is None and self._waiting:
+                child = self._waiting.pop()
+                if child.process.poll() is not None:
+                    # It died while idle, or it is the child of another process that forked this one.
+                    child.end()
+                    child = None
+            try:
+                child = child or _Child(self._memory_bytes, self._timeout)
+            except OSError as error:
+                raise _start_failure(name, str(error.strerror)) from None
+            self._busy.add(child)
+            return child
+
+    def _put_back(self, child: _Child) -> None:
+        with self._lock:
+            self._busy.discard(child)
+            if child.free and not child.expired and not self._closed and len(self._waiting) < _WAITING:
+                self._waiting.append(child)
+                return
+        child.end()
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise RuntimeError("this DecodingWorker is closed")
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What a child is asked, with the bytes that it is about, if it is not about a path."""
+
+    header: dict[str, Any]
+    payload: bytes
+    name: str
+
+
+def _audio_header(
+    start: float | None, end: float | None, limits: AudioLimits, block_seconds: float, *, streamed: bool
+) -> dict[str, Any]:
+    cut = {"start": None if start is None else float(start), "end": None if end is None else float(end)}
+    wanted = {"limits": asdict(limits), "block_seconds": block_seconds, "streamed": streamed}
+    return {"call": "audio", **cut, **wanted}
+
+
+def _audio(limits: AudioLimits, block_seconds: float = _WHOLE_BLOCK_SECONDS) -> Expected:
+    most = math.ceil(limits.max_seconds * SAMPLE_RATE + 1) * 4
+    return Expected(np.float32, 1, most, math.ceil(block_seconds * SAMPLE_RATE + 1) * 4)
 
 
 class _Child:
-    """The process, its pipes, and a clock that ends it."""
+    """The process, its pipes, and a clock that ends it. `free`: it has answered and may be asked again."""
 
     def __init__(self, memory_bytes: int, seconds: float) -> None:
         settings = json.dumps({"memory_bytes": memory_bytes, "seconds": seconds, "owner": os.getpid()})
         self.process = subprocess.Popen(
             # -P: the working folder is not searched for modules.
-            [sys.executable, "-P", "-m", "affetto.media.worker", settings],
+            [sys.executable, "-P", "-m", "affetto.media.child", settings],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # decoders complain there, also about sound files
@@ -162,13 +276,20 @@ class _Child:
         )
         self.stdin = cast(IO[bytes], self.process.stdin)
         self.stdout = cast(IO[bytes], self.process.stdout)
-        self.ready = self.begun = self.expired = False
+        self.ready = self.free = self.expired = False
 
     def await_ready(self) -> None:
         """Wait until the codecs are loaded, which no request's clock should pay for."""
         if not self.ready:
             with self.deadline(_START_SECONDS):
-                self.ready = _receive(self.stdout)["kind"] == "ready"
+                self.ready = receive(self.stdout)["kind"] == "ready"
+
+    def begin(self, request: _Request) -> None:
+        """Hand over a request, until the child says that it has it."""
+        self.free = False
+        send(self.stdin, request.header, request.payload)
+        if receive(self.stdout)["kind"] != "begin":
+            raise ValueError("something else than was expected")
 
     @contextmanager
     def deadline(self, seconds: float) -> Iterator[None]:
@@ -205,10 +326,14 @@ class _Child:
             "it is probably damaged, export it again",
         )
 
-    def end(self) -> None:
-        """Kill the process, take its exit status and close its pipes."""
+    def kill(self) -> None:
+        """Kill the process and take its exit status."""
         self.process.kill()
         self.process.wait()
+
+    def end(self) -> None:
+        """Kill the process and close its pipes."""
+        self.kill()
         for pipe in (self.stdin, self.stdout):
             with suppress(OSError):  # a request that could not be written to the end
                 pipe.close()
@@ -240,160 +365,3 @@ def _cause(status: int) -> str:
         return signal.Signals(-status).name
     except ValueError:
         return f"signal {-status}"
-
-
-# --- messages -----------------------------------------------------------------------------------------------
-
-
-def _send(pipe: IO[bytes] | BinaryIO, header: dict[str, Any], payload: Any = b"") -> None:
-    payload = memoryview(payload).cast("B")
-    text = json.dumps(header | {"bytes": len(payload)}).encode()
-    pipe.write(len(text).to_bytes(4, "big") + text)
-    pipe.write(payload)
-    pipe.flush()
-
-
-def _receive(pipe: IO[bytes] | BinaryIO) -> dict[str, Any]:
-    """The next header; its payload is still in the pipe. Raises EOFError, or ValueError for nonsense."""
-    length = int.from_bytes(_read(pipe, 4), "big")
-    if length > _LONGEST_HEADER:
-        raise ValueError("a header that is too long")
-    header = json.loads(_read(pipe, length))
-    if not isinstance(header, dict):
-        raise ValueError("a header that is not an object")
-    return header
-
-
-def _read(pipe: IO[bytes] | BinaryIO, count: int) -> bytes:
-    data = pipe.read(count)
-    if len(data) < count:
-        raise EOFError
-    return data
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What is expected of the child: the type and number of dimensions of an array, and its most bytes."""
-
-    dtype: Any
-    dimensions: int
-    most: int
-
-
-def _collect(pipe: IO[bytes], expected: _Answer) -> np.ndarray | AffettoError:
-    """Join the pieces of an array, which are cut along its first dimension, until `done`; or an error."""
-    data = bytearray()
-    rest: tuple[int, ...] = (3,) * (expected.dimensions - 1)
-    while True:
-        header = _receive(pipe)
-        if header["kind"] == "done":
-            return np.frombuffer(data, expected.dtype).reshape(-1, *rest)
-        if header["kind"] == "error":
-            if header["code"] not in CODES:
-                raise ValueError("an unknown code")
-            family = _FAMILIES.get(header["family"], AffettoError)
-            return family(header["code"], printable(str(header["message"]))[:_LONGEST_MESSAGE])
-        count, rest = int(header["bytes"]), tuple(int(size) for size in header["shape"][1:])
-        if not 0 <= count <= expected.most - len(data) or len(rest) != expected.dimensions - 1:
-            raise ValueError("another answer than was asked for")
-        piece = bytearray(count)
-        if pipe.readinto(piece) < count:  # type: ignore[attr-defined]
-            raise EOFError
-        if data:
-            data += piece
-        else:
-            data = piece  # a picture comes in one piece: held once, not twice
-
-
-# --- the child ----------------------------------------------------------------------------------------------
-
-
-def main() -> None:
-    """Answer requests until standard input ends. Started by `DecodingWorker`, not by people."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to handle
-    settings = json.loads(sys.argv[1])
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a codec may print must not get between the messages
-    from affetto.media import audio, image  # noqa: F401  (before the limits, while the owner does other work)
-
-    _limit(settings["memory_bytes"])
-    threading.Thread(target=_end_with, args=(settings["owner"],), daemon=True).start()
-    _send(answers, {"kind": "ready"})
-    with suppress(EOFError):
-        while True:
-            header = _receive(sys.stdin.buffer)
-            _send(answers, {"kind": "begun"})
-            payload = _read(sys.stdin.buffer, header["bytes"])
-            _renew_processor_time(settings["seconds"])
-            _answer(answers, header, payload)
-
-
-def _end_with(owner: int) -> None:
-    """End this process with its owner, even in the middle of a decoder, or where a fork of the owner keeps
-    our standard input open. Linux can do so itself (PR_SET_PDEATHSIG), but for the death of the *thread*
-    that started us. Windows tells no death: there, the end of standard input has to do.
-    """
-    while os.getppid() == owner:
-        time.sleep(0.5)
-    os._exit(0)
-
-
-def _answer(pipe: BinaryIO, header: dict[str, Any], payload: bytes) -> None:
-    name = header["name"]
-    try:
-        for array in _decode(header, Named(payload if header["path"] is None else header["path"], name)):
-            _send(pipe, {"kind": "array", "shape": array.shape}, np.ascontiguousarray(array))
-        _send(pipe, {"kind": "done"})
-        return
-    except BrokenPipeError:
-        os._exit(0)
-    except AffettoError as error:
-        family, code, message = type(error).__name__, error.code, str(error)
-    except MemoryError:
-        family, code = "MediaError", "decoder_crashed"
-        message = f"{name}: needs more memory than the decoding worker may use; cut or shrink it"
-    except Exception as error:
-        family, code = "AffettoError", "internal"
-        message = f"{name}: {type(error).__name__} in the decoder, a fault of affetto; please report it"
-    _send(pipe, {"kind": "error", "family": family, "code": code, "message": message})
-
-
-def _decode(header: dict[str, Any], source: Named) -> Iterator[np.ndarray]:
-    from affetto.media.audio import iter_audio
-    from affetto.media.image import decode_image
-
-    if header["call"] == "image":
-        yield decode_image(source, limits=ImageLimits(**header["limits"]))
-        return
-    limits = AudioLimits(**header["limits"])
-    yield from iter_audio(source, start=header["start"], end=header["end"], limits=limits, block_seconds=10.0)
-
-
-def _limit(memory_bytes: int) -> None:
-    """Bound what a decoder gone wrong can do. Platforms without a limit go without it."""
-    sys.dont_write_bytecode = True
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    values = {"RLIMIT_AS": memory_bytes, "RLIMIT_NOFILE": 16, "RLIMIT_FSIZE": 0, "RLIMIT_CORE": 0}
-    for limit, value in values.items():
-        try:
-            resource.setrlimit(getattr(resource, limit), (value, value))
-        except (AttributeError, ValueError, OSError):  # macOS has them not all
-            continue
-
-
-def _renew_processor_time(seconds: float) -> None:
-    """Allow `seconds` more. It ends a decoder that runs wild when the owner is not there to do it."""
-    try:
-        import resource
-    except ImportError:
-        return
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    allowed = math.ceil(used.ru_utime + used.ru_stime + seconds)
-    resource.setrlimit(resource.RLIMIT_CPU, (allowed, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-
-
-if __name__ == "__main__":
-    main()

@@ -132,6 +132,14 @@ def test_shift_repeats_the_edge():
     np.testing.assert_array_equal(sideways[0, 0], [0, 0, 1, 2])
 
 
+def test_a_turn_of_a_quarter_is_a_transposition():
+    image = rng().random((3, 9, 9)).astype(np.float32)
+    np.testing.assert_allclose(aug.turn_image(image, 0.0, 1.0), image, atol=1e-6)
+    np.testing.assert_allclose(aug.turn_image(image, 90.0, 1.0), np.rot90(image, 1, axes=(1, 2)), atol=1e-5)
+    larger = aug.turn_image(image, 0.0, 2.0)
+    np.testing.assert_allclose(larger[:, ::2, ::2], image[:, 2:7, 2:7], atol=1e-5)
+
+
 def test_erased_patch_is_the_mean_and_the_image_is_not_written_to():
     image = rng().random((3, 30, 30)).astype(np.float32)
     before = image.copy()

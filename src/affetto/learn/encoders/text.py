@@ -1,6 +1,7 @@
 """Text encoders: token ids [B T] with their mask in, a Track [B T D] out, one step per token.
 
-What stands at padded places is never read. `rate` is None: tokens have no times of their own.
+What stands at padded places is never read. `rate` is None: tokens have no clock. Times that come with the
+ids (`features.text.token_times`: [B T] seconds, NaN where unknown) go out with the Track, unread.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class WordVectors(nn.Module):
     def forward(self, track: Track) -> Track:
         """Ids [B T] int64 and mask [B T] bool -> Track [B T D]."""
         x = self.dropout(_embed(self.embedding, track))
-        return _track(self.out(x), track.mask)
+        return _track(self.out(x), track)
 
 
 class TextCnn(nn.Module):
@@ -57,7 +58,7 @@ class TextCnn(nn.Module):
         x = _embed(self.embedding, track).transpose(1, 2)
         keep = track.mask[:, None].to(x.dtype)
         x = torch.cat([conv(x, keep) for conv in self.convs], dim=1).transpose(1, 2)
-        return _track(self.out(self.dropout(x)), track.mask)
+        return _track(self.out(self.dropout(x)), track)
 
 
 class TextTransformer(nn.Module):
@@ -87,7 +88,7 @@ class TextTransformer(nn.Module):
     def forward(self, track: Track) -> Track:
         """Ids [B T] int64 and mask [B T] bool -> Track [B T D]."""
         x = self.dropout(_embed(self.embedding, track))
-        return _track(self.out(self.transformer(x, track.mask)), track.mask)
+        return _track(self.out(self.transformer(x, track.mask)), track)
 
 
 def load_vectors(path: str | Path, tokens: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -157,5 +158,5 @@ def _embed(embedding: nn.Embedding, track: Track) -> Tensor:
     return x * track.mask[..., None].to(x.dtype)
 
 
-def _track(x: Tensor, mask: Tensor) -> Track:
-    return Track(x * mask[..., None].to(x.dtype), mask)
+def _track(x: Tensor, track: Track) -> Track:
+    return Track(x * track.mask[..., None].to(x.dtype), track.mask, track.times)

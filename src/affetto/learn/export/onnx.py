@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from affetto.bundle import FUSION
+from affetto.learn.export.recurrent import with_gru_operators
 from affetto.learn.models.recogniser import Output, Recogniser
 from affetto.records import Track
 
@@ -38,21 +39,30 @@ class EncoderPart(nn.Module):
 
 
 class FusionPart(nn.Module):
-    """Fusion, heads and votes with tensors in and out."""
+    """Fusion, heads and votes with tensors in and out. `inputs` are the names of what goes in."""
 
     def __init__(self, model: Recogniser) -> None:
         super().__init__()
         self.modalities = model.modalities
+        self.timed: tuple[str, ...] = tuple(getattr(model.fusion, "timed", ()))
+        self.inputs = [f"{name}_{what}" for name in self.modalities for what in ("values", "mask")]
+        self.inputs += [f"{name}_times" for name in self.timed]
         self.model = model
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Per modality values [B T D] and mask [B T]; returns the values of `named`."""
+        """Per modality values [B T D] and mask [B T], then times [B T] of those that are timed.
+
+        Times are seconds, NaN where unknown. Returns the values of `named`.
+        """
         return tuple(named(self.model.fuse(self.tracks(inputs))).values())
 
     def tracks(self, inputs: Sequence[Tensor]) -> dict[str, Track]:
         """The flat inputs as Tracks."""
-        pairs = zip(inputs[::2], inputs[1::2], strict=True)
-        return {name: Track(*pair) for name, pair in zip(self.modalities, pairs, strict=True)}
+        by_name = dict(zip(self.inputs, inputs, strict=True))
+        return {
+            name: Track(by_name[f"{name}_values"], by_name[f"{name}_mask"], by_name.get(f"{name}_times"))
+            for name in self.modalities
+        }
 
 
 def named(output: Output) -> dict[str, Tensor]:
@@ -72,17 +82,24 @@ def export_parts(model: Recogniser, *, picture: int | None) -> dict[str, bytes]:
     parts = {}
     for name, encoder in model.encoders.items():
         outputs = ["values", "mask_out"]
-        parts[name] = _export(EncoderPart(encoder), _example(name, picture), [INPUTS[name], "mask"], outputs)
+        part = EncoderPart(with_gru_operators(encoder))
+        parts[name] = _export(part, _example(name, picture), [INPUTS[name], "mask"], outputs)
+    parts[FUSION] = export_fusion(model)
+    return parts
+
+
+def export_fusion(model: Recogniser) -> bytes:
+    """The fusion part alone: `FusionPart` as ONNX bytes."""
     fusion = FusionPart(model).eval()
-    example = []
-    for place, encoder in enumerate(model.encoders.values()):
+    example, times = [], {}
+    for place, (name, encoder) in enumerate(model.encoders.items()):
         # Unlike lengths, or the exporter would take them for one and the same.
         example += _masked(torch.randn(2, 3 + place, int(encoder.out_dim)))  # type: ignore[arg-type]
+        times[name] = torch.rand(2, 3 + place)
+    example += [times[name] for name in fusion.timed]
     with torch.inference_mode():
         outputs = list(named(model.fuse(fusion.tracks(example))))
-    inputs = [f"{name}_{what}" for name in model.modalities for what in ("values", "mask")]
-    parts[FUSION] = _export(fusion, example, inputs, outputs)
-    return parts
+    return _export(fusion, example, fusion.inputs, outputs)
 
 
 def _example(modality: str, picture: int | None) -> list[Tensor]:

@@ -23,7 +23,9 @@ class Parts:
         fusion = self._sessions[FUSION]
         self.modalities = tuple(name for name in MODALITIES if name in models)
         self._outputs = [output.name for output in fusion.get_outputs()]
-        self._widths = {i.name.removesuffix("_values"): i.shape[-1] for i in fusion.get_inputs()}
+        inputs = {i.name: i.shape for i in fusion.get_inputs()}
+        self._widths = {name: inputs[f"{name}_values"][-1] for name in self.modalities}
+        self._timed = tuple(name for name in self.modalities if f"{name}_times" in inputs)
 
     def encode(self, modality: str, values: np.ndarray, mask: np.ndarray) -> Track:
         """A raw Track to an encoded one."""
@@ -38,13 +40,19 @@ class Parts:
         ]
 
     def fuse(self, tracks: Mapping[str, Track]) -> dict[str, np.ndarray]:
-        """Encoded Tracks to the fusion's outputs by name; a modality without a Track is absent."""
+        """Encoded Tracks to the fusion's outputs by name; a modality without a Track is absent.
+
+        Times [B T] in seconds are handed on where the fusion reads them; without any they are unknown, NaN.
+        """
         rows = len(next(iter(tracks.values())).mask)
         feeds = {}
         for name in self.modalities:
             absent = Track(np.zeros((rows, 1, self._widths[name]), np.float32), np.zeros((rows, 1), bool))
             track = tracks.get(name, absent)
             feeds[f"{name}_values"], feeds[f"{name}_mask"] = track.values, track.mask
+            if name in self._timed:
+                unknown = np.full(track.mask.shape, np.nan, np.float32)
+                feeds[f"{name}_times"] = unknown if track.times is None else track.times
         return dict(zip(self._outputs, self._sessions[FUSION].run(self._outputs, feeds), strict=True))
 
 

@@ -36,8 +36,13 @@ class MultiHeadAttention(nn.Module):
         frequencies = 10000.0 ** (-torch.arange(half, dtype=torch.float32) / max(half, 1))
         self.register_buffer("frequencies", frequencies, persistent=False)
 
-    def forward(self, queries: Tensor, keys: Tensor, key_mask: Tensor) -> Tensor:
-        """key_mask: [B Tk] bool, True = real. Returns [B Tq D]."""
+    def forward(
+        self, queries: Tensor, keys: Tensor, key_mask: Tensor, bias: Tensor | None = None
+    ) -> Tensor:
+        """key_mask: [B Tk] bool, True = real; bias: [B H Tq Tk], finite, added to the scores.
+
+        Returns [B Tq D].
+        """
         q, k, v = (
             self._split(project(x))
             for project, x in ((self.query, queries), (self.key, keys), (self.value, keys))
@@ -47,8 +52,9 @@ class MultiHeadAttention(nn.Module):
         any_key = key_mask.any(dim=1)
         # A softmax over nothing is NaN: rows without a key attend to the padding and are zeroed afterwards.
         allowed = (key_mask | ~any_key[:, None])[:, None, None, :]
+        mask = allowed if bias is None else torch.where(allowed, bias.to(q.dtype), -torch.inf)
         dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed, dropout_p=dropout)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         mixed = mixed.transpose(1, 2).flatten(2)
         return self.out(mixed) * any_key[:, None, None].to(mixed.dtype)
 

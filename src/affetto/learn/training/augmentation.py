@@ -51,9 +51,13 @@ def augment_speech(
 
 
 def augment_image(image: Planes, config: AugmentConfig, rng: np.random.Generator) -> Planes:
-    """Planes [3 S S] in [0, 1]: mirrored, moved, partly hidden, in another light."""
+    """Planes [3 S S] in [0, 1]: mirrored, turned and sized, moved, partly hidden, in another light."""
     if rng.random() < config.flip:
         image = image[:, :, ::-1]
+    if config.image_rotation or config.image_scale:
+        degrees = float(rng.uniform(-config.image_rotation, config.image_rotation))
+        scale = float(np.exp(rng.uniform(-1, 1) * np.log1p(config.image_scale)))
+        image = turn_image(image, degrees, scale)
     reach = round(config.image_shift * image.shape[-1])
     if reach:
         down, right = rng.integers(-reach, reach + 1, 2)
@@ -159,6 +163,21 @@ def shift_image(image: Planes, down: int, right: int) -> Planes:
     rows = np.clip(np.arange(image.shape[1]) - down, 0, image.shape[1] - 1)
     columns = np.clip(np.arange(image.shape[2]) - right, 0, image.shape[2] - 1)
     return image[:, rows[:, None], columns[None, :]]
+
+
+def turn_image(image: Planes, degrees: float, scale: float) -> Planes:
+    """Planes [3 S S] turned about their middle and enlarged by `scale`, bilinear; the edge is repeated."""
+    size = image.shape[-1]
+    middle = (size - 1) / 2
+    down, right = np.mgrid[:size, :size] - middle
+    sine, cosine = np.sin(np.radians(degrees)) / scale, np.cos(np.radians(degrees)) / scale
+    rows = np.clip(cosine * down + sine * right + middle, 0, size - 1).astype(np.float32)
+    columns = np.clip(cosine * right - sine * down + middle, 0, size - 1).astype(np.float32)
+    top, left = np.minimum(rows.astype(np.intp), size - 2), np.minimum(columns.astype(np.intp), size - 2)
+    below, beside = rows - top, columns - left
+    upper = image[:, top, left] * (1 - beside) + image[:, top, left + 1] * beside
+    lower = image[:, top + 1, left] * (1 - beside) + image[:, top + 1, left + 1] * beside
+    return upper * (1 - below) + lower * below
 
 
 def erase_patch(image: Planes, rng: np.random.Generator) -> Planes:

@@ -7,30 +7,29 @@ import math
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import affetto
 from affetto import media
 from affetto.bundle import Bundle
 from affetto.errors import AffettoError
 from affetto.labels import EMOTIONS
-from affetto.predictor import Predictor, speech_activity, speech_windows
+from affetto.predictor import Predictor
 from affetto.records import MODALITIES, Clip
+from sounds import voice_like
 
 RATE = 16000
 WHITE = np.full((40, 40, 3), 255, np.uint8)
 
 
-def hum(seconds: float, offset: float, loud: float = 0.1) -> np.ndarray:
-    """A tone of whole periods upon an offset: the plain bundle's anger is 20 x the offset."""
-    t = np.arange(round(seconds * RATE)) / RATE
-    return (offset + loud * np.sin(2 * np.pi * 200 * t)).astype(np.float32)
+def hum(seconds: float, offset: float, loud: float = 1.0) -> np.ndarray:
+    """A voice upon an offset: the plain bundle's anger is 20 x the offset."""
+    voice = voice_like(seconds)
+    return (loud * (voice - voice.mean()) + offset).astype(np.float32)
 
 
 def softmax(**logits: float) -> dict[str, float]:
@@ -103,7 +102,7 @@ def test_the_answer_is_the_documented_shape(plain: Predictor) -> None:
     answer = plain.predict(speech=INPUTS["speech"], file="call.wav").to_dict()
     assert answer["file"] == "call.wav"
     keys = "emotion file duration confidence abstained reason probabilities modalities missing segments spans"
-    assert list(answer) == [*keys.split(), "tasks", "warnings", "model", "elapsed"]
+    assert list(answer) == [*keys.split(), "words", "tasks", "warnings", "model", "elapsed"]
     assert answer["modalities"]["speech"].keys() == {"weight", "emotion", "probabilities"}
 
 
@@ -132,11 +131,11 @@ class CountingDecoder:
     def __init__(self) -> None:
         self.asked: list[object] = []
 
-    def decode_audio(
-        self, source: object, *, start: float | None = None, end: float | None = None
-    ) -> np.ndarray:
+    def iter_audio(
+        self, source: object, *, start: float | None, end: float | None, **options: object
+    ) -> Iterator[np.ndarray]:
         self.asked.append((source, start, end))
-        return media.decode_audio(source, start=start, end=end)  # type: ignore[arg-type]
+        return media.iter_audio(source, start=start, end=end, **options)  # type: ignore[arg-type]
 
     def decode_image(self, source: object) -> np.ndarray:
         self.asked.append(source)
@@ -149,7 +148,7 @@ def test_the_decoder_handed_in_opens_the_media(
     decoder = CountingDecoder()
     path = wav(hum(1.0, 0.1))
     affetto.load(plain_bundle.path, decoder=decoder).predict(speech=path, vision=face)
-    assert decoder.asked == [(path, None, None), face]
+    assert decoder.asked == [face, (path, None, None)]
 
 
 def test_arrays_that_make_no_sense(plain: Predictor) -> None:
@@ -208,51 +207,18 @@ def test_one_bad_clip_fails_no_other(plain: Predictor, wav: Callable[..., Path])
     ]
 
 
-# --- windows ---
+# --- speech and silence ---
 
 
-@given(st.integers(1, 10_000), st.integers(1, 700), st.integers(1, 300))
-def test_windows_tile_the_recording(samples: int, window: int, shortest: int) -> None:
-    shortest = min(shortest, window)
-    windows = speech_windows(samples, window, shortest)
-    assert windows[0][0] == 0
-    assert windows[-1][1] == samples
-    for (_, end), (start, _) in itertools.pairwise(windows):
-        assert end == start
-    lengths = [end - start for start, end in windows]
-    assert all(length == window for length in lengths[:-1])
-    assert lengths[-1] < window + shortest
-    assert len(windows) == 1 or lengths[-1] >= shortest
-
-
-def test_activity_is_seconds_of_sound() -> None:
-    assert speech_activity(hum(2.0, 0.0, loud=0.5), RATE) == pytest.approx(2.0, abs=0.02)
-    assert speech_activity(np.zeros(RATE, np.float32), RATE) == 0.0
-    half = np.concatenate([hum(1.0, 0.0, loud=0.5), np.zeros(RATE, np.float32)])
-    assert speech_activity(half, RATE) == pytest.approx(1.0, abs=0.02)
-
-
-def test_long_speech_is_the_weighted_mean_of_its_windows(plain: Predictor) -> None:
-    loud, quiet, silent = hum(2.0, 0.1, 0.3), hum(2.0, -0.1, 0.001) * 0.05, np.zeros(2 * RATE, np.float32)
-    pieces = [loud, quiet, silent]
-    answer = plain.predict(speech=np.concatenate(pieces), text="hm")
-    weights = np.array([speech_activity(piece, RATE) for piece in pieces])
-    weights /= weights.sum()
-    assert weights[0] > weights[1] > weights[2] == 0.0
-    log_means = np.zeros(len(EMOTIONS))
-    for piece, weight in zip(pieces, weights, strict=True):
-        if weight > 0:
-            alone = plain.predict(speech=piece, text="hm").probabilities
-            log_means += weight * np.log(list(alone.values()))
-    expected = np.exp(log_means) / np.exp(log_means).sum()
-    assert list(answer.probabilities.values()) == pytest.approx(expected, abs=1e-6)
-    assert answer.duration == 6.0
-    assert answer.tasks["valence"]["value"] == pytest.approx(2.0 * weights[0] - 0.1 * weights[1], abs=1e-3)
-
-
-def test_a_recording_without_any_activity_is_still_answered(plain: Predictor) -> None:
-    quiet = hum(5.0, 0.0, loud=1e-5) + np.float32(1e-6)
-    assert sum(plain.predict(speech=quiet).probabilities.values()) == pytest.approx(1.0, abs=1e-6)
+def test_silence_is_no_speech(plain: Predictor) -> None:
+    quiet = np.full(5 * RATE, 0.001, np.float32)
+    alone = plain.predict(speech=quiet)
+    assert (alone.emotion, alone.abstained, alone.reason) == (None, True, "no_speech")
+    assert sum(alone.probabilities.values()) == pytest.approx(1.0, abs=1e-6)
+    both = plain.predict(speech=quiet, text="happy")
+    assert (both.emotion, both.warnings) == ("happiness", ("no_speech",))
+    assert both.probabilities == plain.predict(text="happy").probabilities
+    assert both.missing == ("speech", "vision")
 
 
 # --- labels, confidence, languages, tasks ---

@@ -1,0 +1,83 @@
+"""Words with times for `affetto predict`, and what is written of a timeline."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from affetto.cli.item import Item
+from affetto.errors import ConfigError
+from affetto.records import Prediction, Word
+
+if TYPE_CHECKING:
+    from affetto.align.formats import Problem
+    from affetto.predictor.inputs import Decoder
+
+_SHOWN_PROBLEMS = 5
+
+
+def with_words(item: Item, file: str | None, recogniser: str | None, decoder: Decoder | None) -> Item:
+    """The item with the words of a file, or those that a recogniser hears in it.
+
+    Lines of the file that could not be used are told on stderr. Raises ConfigError `option_invalid` for both
+    at once and for a recogniser without a recording, and what reading and recognising raise.
+    """
+    if file is not None and recogniser is not None:
+        raise ConfigError("option_invalid", "--words and --transcribe both say what was said: give one")
+    words: Sequence[Word] = ()
+    if file is not None:
+        from affetto.align.words import read_words
+
+        found = read_words(file)
+        _tell(file, found.problems)
+        words = found.words
+    elif recogniser is not None:
+        words = _recognised(item, recogniser, decoder)
+    return replace(item, clip=replace(item.clip, words=tuple(words))) if words else item
+
+
+def check_timelines(paths: Sequence[Path]) -> None:
+    """Refuse a file name that no timeline can be written to, before the work is done."""
+    if paths:
+        from affetto.timeline import format_of
+
+        for path in paths:
+            format_of(path)
+
+
+def write_timeline(prediction: Prediction, item: Item, path: Path, decoder: Decoder | None) -> None:
+    """Write the timeline of an item; a page gets its sound as well."""
+    from affetto.timeline import write_timeline as write
+
+    source = item.data or item.clip.speech
+    if path.suffix.lower() != ".html" or source is None or decoder is None or prediction.duration is None:
+        write(prediction, path)
+        return
+    link = None if item.data else os.path.relpath(str(item.clip.speech), path.parent)
+    write(prediction, path, audio=decoder.iter_audio(source), link=link)
+
+
+def _recognised(item: Item, name: str, decoder: Decoder | None) -> Sequence[Word]:
+    from affetto.align.transcribe import load_recogniser
+
+    source = item.data or item.clip.speech
+    if source is None or decoder is None:
+        raise ConfigError("option_invalid", f"--transcribe {name}: give a recording to recognise")
+    import numpy as np
+
+    recogniser = load_recogniser(name)
+    return recogniser.transcribe(np.concatenate(list(decoder.iter_audio(source))), item.clip.language)
+
+
+def _tell(file: str, problems: Sequence[Problem]) -> None:
+    from affetto.cli.show import printable
+
+    lines = [f"{file}: {problem}" for problem in problems[:_SHOWN_PROBLEMS]]
+    if len(problems) > _SHOWN_PROBLEMS:
+        lines.append(f"{file}: {len(problems) - _SHOWN_PROBLEMS} more lines could not be used")
+    for line in lines:
+        print(printable(line), file=sys.stderr)

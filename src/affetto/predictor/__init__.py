@@ -1,0 +1,18 @@
+"""A bundle and any subset of speech, text and face in; a Prediction out. Everything that answers uses this.
+
+Each modality's part turns its medium into a Track; the fusion part merges the Tracks, an absent one being a
+single step whose mask is False. Only the parts that a call needs are loaded and run.
+
+    parts      the ONNX parts: media to Tracks, Tracks to logits
+    evidence   which text and which faces stand beside a stretch of speech
+    stream     the Session: windows and steps of a recording that comes in pieces
+    answers    logits to calibrated probabilities, verdicts and abstentions
+    predict    the Predictor: whole items, files and clips
+"""
+
+from affetto.predictor.answers import EMOTION
+from affetto.predictor.parts import open_session
+from affetto.predictor.predict import Predictor, load
+from affetto.predictor.stream import Session
+
+__all__ = ["EMOTION", "Predictor", "Session", "load", "open_session"]

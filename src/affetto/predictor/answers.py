@@ -1,0 +1,106 @@
+"""Logits to answers: calibrated probabilities, what each view said, and the decision or an abstention."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from affetto.bundle import Bundle, BundleInfo, Calibration, TaskInfo, subset_key
+from affetto.predictor.parts import Outputs
+from affetto.records import MODALITIES, Verdict
+
+EMOTION = "emotion"
+LANGUAGE = "language"
+VOTE = "vote"
+WEIGHTS = "weights"
+_UNCALIBRATED = Calibration()
+
+
+def emotion_task(info: BundleInfo) -> TaskInfo | None:
+    """The task that is the answer's emotion, where a bundle has one."""
+    task = info.task(EMOTION)
+    return task if task is not None and task.kind == "single-label" else None
+
+
+class Answers:
+    """Reads the fusion's outputs for one bundle and precision, among the emotions that stay possible."""
+
+    def __init__(self, bundle: Bundle, precision: str, labels: Sequence[str]) -> None:
+        self._info = bundle.info
+        self._calibrations = bundle.info.calibration.get(precision, {})
+        self._task = emotion_task(bundle.info)
+        self._kept = [self._task.labels.index(name) for name in labels] if self._task else []
+        self.labels = tuple(labels)
+        self.views = self._task.views if self._task else ()
+
+    def calibrated(self, used: Collection[str]) -> bool:
+        """Whether this subset of modalities has a calibration of its own."""
+        return subset_key(used) in self._calibrations.get(EMOTION, {})
+
+    def emotion(self, outputs: Outputs, used: Collection[str], refused: str | None = None) -> dict[str, Any]:
+        """The fields of a Prediction that speak of emotion; `refused` is a reason not to answer, if any."""
+        task = self._task
+        if task is None:
+            nothing: dict[str, Any] = {"emotion": None, "confidence": 0.0, "probabilities": {}}
+            return {**nothing, "modalities": {}, "abstained": True, "reason": "no_emotion_in_model"}
+        calibration = self._calibration(EMOTION, used)
+
+        def shares(view: str) -> dict[str, float]:
+            logits = outputs[f"{EMOTION}.{view}"][self._kept] / calibration.temperatures.get(view, 1.0)
+            return dict(zip(self.labels, _softmax(logits), strict=True))
+
+        weights = outputs.get(f"{EMOTION}.{WEIGHTS}")
+        verdicts = {}
+        for place, view in enumerate(task.views):
+            if view in _heard(task, used):
+                said = shares(view)
+                weight = None if weights is None else float(weights[place])
+                verdicts[view] = Verdict(max(said, key=said.__getitem__), said, weight)
+        said = shares(VOTE)
+        best = max(said, key=said.__getitem__)
+        reason = refused or ("low_confidence" if said[best] < calibration.abstain_below else None)
+        return {
+            "emotion": None if reason else best,
+            "confidence": said[best],
+            "probabilities": said,
+            "modalities": verdicts,
+            "abstained": reason is not None,
+            "reason": reason,
+        }
+
+    def tasks(self, outputs: Outputs, used: Collection[str]) -> dict[str, Any]:
+        """Task to answer, for all but the emotion: a label, several labels or a value."""
+        others = (task for task in self._info.tasks if task.name not in (EMOTION, LANGUAGE))
+        return {
+            task.name: _task_answer(task, outputs, self._calibration(task.name, used))
+            for task in others
+            if _heard(task, used)
+        }
+
+    def _calibration(self, task: str, used: Collection[str]) -> Calibration:
+        return self._calibrations.get(task, {}).get(subset_key(used), _UNCALIBRATED)
+
+
+def _heard(task: TaskInfo, used: Collection[str]) -> list[str]:
+    """The views of a task that have something to say: those of modalities used, and those that mix them."""
+    return [view for view in task.views if view in used or view not in MODALITIES]
+
+
+def _task_answer(task: TaskInfo, outputs: Mapping[str, np.ndarray], calibration: Calibration) -> Any:
+    logits = outputs[f"{task.name}.{VOTE}"]
+    if task.kind == "dimension":
+        return {"value": float(np.ravel(logits)[0])}
+    logits = logits / calibration.temperatures.get(VOTE, 1.0)
+    if task.kind == "multi-label":
+        said = dict(zip(task.labels, (1 / (1 + np.exp(-logits))).tolist(), strict=True))
+        thresholds = calibration.label_thresholds
+        return {"labels": [n for n, p in said.items() if p >= thresholds.get(n, 0.5)], "probabilities": said}
+    said = dict(zip(task.labels, _softmax(logits), strict=True))
+    return {"label": max(said, key=said.__getitem__), "probabilities": said}
+
+
+def _softmax(logits: np.ndarray) -> list[float]:
+    powers = np.exp(logits - logits.max())
+    return (powers / powers.sum()).tolist()

@@ -1,0 +1,370 @@
+"""A recording that comes in pieces: windows answered as they close, a timeline as its steps do.
+
+Everything that is answered goes through a `Session`, whole files too: a stream and a batch are equal because
+they are one thing. What it computes depends on samples and words alone, never on how they were cut into
+chunks.
+
+*The answer* is that of the bundle's window where the recording fits into one; a longer one is cut into
+windows, one after the other, and answered by their mean log-probability weighted by the seconds that are
+speech. (Normalised, that is the softmax of the mean logits, so logits are what is averaged.)
+
+*The timeline* has a step every `HOP` seconds, judged by the `timeline_seconds` around it, of its speech by
+what lies between the nearest pauses: a mood changes where a breath is drawn. A step in which nobody speaks, no
+word falls and no face is seen is "no speech". Its window closes when the sound after it has come and speech in
+it is settled: some two seconds later. Spans need the future, and come with `finish`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affetto.align import activity
+from affetto.align.clock import HOP, RATE, Grid, frames_within, to_samples, to_seconds
+from affetto.align.spread import spread_words
+from affetto.errors import DataError, MediaError
+from affetto.predictor.answers import Answers
+from affetto.predictor.evidence import Evidence, middle
+from affetto.predictor.parts import Encoded, Outputs, Parts
+from affetto.records import MODALITIES, Prediction, Segment, Word
+from affetto.timeline.spans import merge
+from affetto.timeline.steps import LOW_CONFIDENCE, NO_SPEECH, Steps
+
+#: Seconds of speech below which a recording, or a window of the timeline, holds none.
+LEAST_SPEECH = 0.15
+#: A step is spoken when at least this share of it is.
+_LEAST_SHARE = 0.1
+_SPEECH = 0.5  # probability from which a frame is speech
+_PAUSE = 0.2  # seconds without speech that end an utterance
+_EDGE = 0.03  # seconds kept on either side of an utterance: the soft edges of words
+_SHORTEST = 0.8  # seconds that a step is judged by at least, where its window has them
+
+Faces = Sequence[tuple[float, np.ndarray]]
+
+
+class Session:
+    """One recording, or what comes from one microphone. Made by `Predictor.stream`; not shared by threads."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        answers: Answers,
+        evidence: Evidence,
+        *,
+        timeline: bool,
+        text: str | None = None,
+        warnings: Sequence[str] = (),
+        file: str | None = None,
+    ) -> None:
+        self._parts, self._answers, self._evidence = parts, answers, evidence
+        self._text, self._warnings, self._file = text, list(warnings), file
+        self._part = parts.bundle.info.parts.speech
+        self._sound = _Sound()
+        self._grid = Grid(HOP, self._part.timeline_seconds if self._part else HOP)
+        self._timeline = timeline and bool(answers.labels)
+        self._steps = Steps(answers.labels, answers.views, HOP)
+        self._window = int(self._part.window_seconds * RATE) if self._part else 0
+        self._windows = _Mean()
+        self._used: set[str] = set()
+        self._finished = False
+        self._elapsed = 0.0
+
+    def feed(
+        self, samples: NDArray[np.floating], words: Sequence[Word] = (), faces: Faces = ()
+    ) -> tuple[Segment, ...]:
+        """Take samples [n] at 16 kHz that follow those before, and the words and faces known by now.
+
+        Returns the steps of the timeline whose windows have closed. A word that comes when its step has been
+        answered is shown there in the end, but was no evidence: the answer then has the warning `words_late`.
+        faces are (seconds, crop [3 S S] in [0, 1]). Raises MediaError `audio_corrupt`, `audio_not_finite`, and
+        DataError `nothing_to_predict` after `finish`.
+        """
+        began = perf_counter()
+        self._check_open()
+        self._take(words, faces)
+        if self._part is not None and len(samples):
+            self._sound.feed(_checked(samples))
+        self._close_windows()
+        closed = self._close_steps() if self._timeline else ()
+        self._forget()
+        self._elapsed += perf_counter() - began
+        return closed
+
+    def finish(self) -> Prediction:
+        """The answer to everything that came, with all steps and their spans.
+
+        Raises MediaError `audio_too_short`, DataError `nothing_to_predict` when nothing came, or twice.
+        """
+        began = perf_counter()
+        self._check_open()
+        self._finished = True
+        self._check_length()
+        self._sound.finish()
+        self._close_windows()
+        outputs, refused = self._answer()
+        if self._timeline:
+            self._finish_steps()
+            self._place_words()
+        self._elapsed += perf_counter() - began
+        return self._prediction(outputs, refused)
+
+    # --- the answer ---
+
+    def _close_windows(self) -> None:
+        """Answer every window that can no longer be the last one."""
+        while self._part is not None:
+            start = self._windows.count * self._window
+            # A remainder shorter than the model needs joins the window before it.
+            enough = start + self._window + int(self._part.min_seconds * RATE)
+            if self._sound.count < enough or not self._sound.settled(start + self._window):
+                return
+            self._answer_window(start, start + self._window, self._evidence.window(start, start + self._window))
+
+    def _answer_window(self, start: int, end: int, beside: dict[str, Encoded]) -> None:
+        seconds = self._sound.speech_seconds(start, end)
+        if seconds >= LEAST_SPEECH:
+            tracks = {**beside, "speech": self._parts.speech(self._sound.cut(start, end))}
+            self._used |= {*tracks}
+            self._windows.add(self._parts.fuse(tracks), seconds)
+        else:
+            self._windows.skip()
+
+    def _answer(self) -> tuple[Outputs, str | None]:
+        """What the whole recording says, and a reason not to answer, if any."""
+        start = self._windows.count * self._window
+        if self._part is not None and self._sound.count:
+            alone = self._windows.count == 0
+            beside = self._evidence.whole() if alone else self._evidence.window(start, self._sound.count)
+            self._answer_window(start, self._sound.count, beside)
+        if self._windows.weight:
+            return self._windows.mean(), None
+        tracks = self._evidence.whole()
+        refused = None
+        if self._sound.count:
+            if tracks:
+                self._warnings.append(NO_SPEECH)
+            else:
+                refused = NO_SPEECH
+                tracks = {"speech": self._parts.speech(self._sound.cut(start, self._sound.count))}
+        elif not tracks:
+            refused = "language_not_supported"
+            tracks = self._evidence.unread
+        if not tracks:
+            raise DataError("nothing_to_predict", "nothing came: feed samples, words or faces before finish()")
+        self._used = {*tracks}
+        return self._parts.fuse(tracks), refused
+
+    def _prediction(self, outputs: Outputs, refused: str | None) -> Prediction:
+        info = self._parts.bundle.info
+        used = [name for name in MODALITIES if name in self._used]
+        if self._evidence.unread:
+            self._warnings.append("language_not_supported")
+        if not self._answers.calibrated(used):
+            self._warnings.append("not_calibrated")
+        return Prediction(
+            **self._answers.emotion(outputs, used, refused),
+            missing=tuple(name for name in info.parts.modalities() if name not in used),
+            file=self._file,
+            duration=to_seconds(self._sound.count) if self._sound.count else None,
+            segments=self._steps if self._timeline else (),
+            spans=merge(self._steps),
+            words=self._evidence.words,
+            tasks=self._answers.tasks(outputs, used),
+            warnings=tuple(self._warnings),
+            model={"name": info.name, "sha256": self._parts.bundle.sha256, "licence": info.licence},
+            elapsed=self._elapsed,
+        )
+
+    # --- the timeline ---
+
+    def _close_steps(self) -> tuple[Segment, ...]:
+        first = len(self._steps)
+        while self._sound.settled(self._grid.closes(len(self._steps))):
+            self._answer_step(self._sound.count, heard=True)
+        return tuple(replace(segment, words=self._said(segment)) for segment in self._steps[first:])
+
+    def _finish_steps(self) -> None:
+        heard = self._sound.count > 0
+        length = self._sound.count or self._evidence.end
+        while len(self._steps) < self._grid.steps(length):
+            self._answer_step(length, heard)
+
+    def _answer_step(self, length: int, heard: bool) -> None:
+        number = len(self._steps)
+        closes = min(self._grid.closes(number), length)
+        step = _pair(self._grid.segments(closes, first=number))
+        window = _pair(self._grid.windows(closes, first=number))
+        share = self._sound.speech_share(*step) if heard else None
+        spoken = (share or 0.0) >= _LEAST_SHARE and self._sound.speech_seconds(*window) >= LEAST_SPEECH
+        tracks = self._evidence.step(step, window, spoken)
+        if spoken:
+            tracks["speech"] = self._parts.speech(self._sound.cut(*self._sound.utterance(step, window)))
+        end = to_seconds(step[1])
+        if not tracks:
+            self._steps.add(end, share, NO_SPEECH, {}, {})
+            return
+        said = self._answers.emotion(self._parts.fuse(tracks), tracks)
+        reason = said["reason"] if said["reason"] == LOW_CONFIDENCE else None
+        self._steps.add(end, share, reason, said["probabilities"], said["modalities"])
+
+    def _place_words(self) -> None:
+        """Give all steps their words; those of a text without times are spread over what is spoken."""
+        if self._text and self._sound.count and not self._evidence.words:
+            stretches = activity.speech_spans(self._sound.probability())
+            self._evidence.add(spread_words(self._text, stretches or to_seconds(self._sound.count)), ())
+        self._steps.words = self._evidence.said(self._grid.hop_samples)
+
+    # --- what comes in ---
+
+    def _take(self, words: Sequence[Word], faces: Faces) -> None:
+        answered = self._windows.count * self._window
+        if len(self._steps):
+            answered = max(answered, self._grid.closes(len(self._steps) - 1))
+        if any(middle(word) < answered for word in words) and "words_late" not in self._warnings:
+            self._warnings.append("words_late")
+        self._evidence.add(words, faces)
+
+    def _said(self, segment: Segment) -> tuple[str, ...]:
+        return self._evidence.said_between(to_samples(segment.start), to_samples(segment.end))
+
+    def _forget(self) -> None:
+        """Let go of sound and faces that no window will ask for again."""
+        needed = self._windows.count * self._window
+        if self._timeline:
+            needed = min(needed, len(self._steps) * self._grid.hop_samples - self._grid.margin)
+        self._sound.forget(needed)
+        self._evidence.forget(needed)
+
+    def _check_open(self) -> None:
+        if self._finished:
+            raise DataError("nothing_to_predict", "this session is finished: begin another with stream()")
+
+    def _check_length(self) -> None:
+        count = self._sound.count
+        if self._part is not None and 0 < count < self._part.min_seconds * RATE:
+            raise MediaError(
+                "audio_too_short",
+                f"{self._file or 'the audio'} lasts {to_seconds(count):.2f} s, the model needs at least "
+                f"{self._part.min_seconds:g} s: give a longer recording",
+            )
+
+
+class _Sound:
+    """The samples that are still needed, and for all that came whether they are speech."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first = 0  # the sample that the kept ones begin with
+        self._kept: list[NDArray[np.float32]] = []
+        self._activity = activity.ActivityStream()
+        self._probability = array("f")
+        self._done = False
+
+    def feed(self, samples: NDArray[np.float32]) -> None:
+        self._kept.append(samples)
+        self.count += len(samples)
+        self._probability.frombytes(self._activity.feed(np.clip(samples, -1, 1)).tobytes())
+
+    def finish(self) -> None:
+        self._probability.frombytes(self._activity.finish().tobytes())
+        self._done = True
+
+    def settled(self, end: int) -> bool:
+        """Whether all samples before `end` have come, and whether they are speech is known."""
+        return self.count >= end and (self._done or len(self._probability) >= self._frames(0, end)[1])
+
+    def speech_seconds(self, start: int, end: int) -> float:
+        """Seconds of speech between two samples."""
+        return int(self._speech(start, end).sum()) / activity.FRAME_RATE
+
+    def speech_share(self, start: int, end: int) -> float:
+        """The share of the frames between two samples that is speech."""
+        frames = self._speech(start, end)
+        return float(frames.mean()) if len(frames) else 0.0
+
+    def utterance(self, step: tuple[int, int], window: tuple[int, int]) -> tuple[int, int]:
+        """The part of a window that is spoken in one breath with its step, in samples."""
+        first, last = self._frames(*step)
+        speech = self._speech(*window)
+        offset = self._frames(*window)[0]
+        inside = np.flatnonzero(speech[first - offset : last - offset]) + first - offset
+        start = inside[0] - _reach(speech[: inside[0]][::-1]) + offset
+        end = inside[-1] + 1 + _reach(speech[inside[-1] + 1 :]) + offset
+        hop, edge = RATE // activity.FRAME_RATE, to_samples(_EDGE)
+        start, end = start * hop - edge, end * hop + edge
+        more = max(to_samples(_SHORTEST) - (end - start), 0) // 2
+        return max(int(start) - more, window[0]), min(int(end) + more, window[1])
+
+    def probability(self) -> NDArray[np.float32]:
+        """[T]: of every frame, that it is speech."""
+        return np.array(self._probability, np.float32)
+
+    def cut(self, start: int, end: int) -> NDArray[np.float32]:
+        """Samples [start, end)."""
+        if len(self._kept) > 1:
+            self._kept = [np.concatenate(self._kept)]
+        return self._kept[0][start - self._first : end - self._first]
+
+    def forget(self, before: int) -> None:
+        while self._kept and self._first + len(self._kept[0]) <= before:
+            self._first += len(self._kept.pop(0))
+        if self._kept and before - self._first > RATE:
+            self._kept[0] = self._kept[0][before - self._first :].copy()
+            self._first = before
+
+    def _speech(self, start: int, end: int) -> NDArray[np.bool_]:
+        first, last = self._frames(start, end)
+        return np.array(self._probability[first:last], np.float32) > _SPEECH
+
+    def _frames(self, start: int, end: int) -> tuple[int, int]:
+        return _pair(frames_within(np.array([[start, end]]), activity.FRAME_RATE, activity.FIRST_FRAME))
+
+
+class _Mean:
+    """The weighted mean of the windows' outputs."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.weight = 0.0
+        self._sum: Outputs = {}
+
+    def add(self, outputs: Outputs, weight: float) -> None:
+        self.count += 1
+        self.weight += weight
+        for name, value in outputs.items():
+            self._sum[name] = self._sum.get(name, np.zeros_like(value)) + weight * value
+
+    def skip(self) -> None:
+        self.count += 1
+
+    def mean(self) -> Outputs:
+        return {name: value / self.weight for name, value in self._sum.items()}
+
+
+def _reach(speech: NDArray[np.bool_]) -> int:
+    """How many of these frames [T] come before the first pause; what is silent at their end does not count."""
+    spoken = np.flatnonzero(speech)
+    pauses = np.flatnonzero(np.diff(spoken, prepend=-1) > _PAUSE * activity.FRAME_RATE)
+    if len(pauses):
+        spoken = spoken[: pauses[0]]
+    return int(spoken[-1]) + 1 if len(spoken) else 0
+
+
+def _pair(spans: NDArray[np.int64]) -> tuple[int, int]:
+    return int(spans[0, 0]), int(spans[0, 1])
+
+
+def _checked(samples: Any) -> NDArray[np.float32]:
+    values = np.asarray(samples)
+    if values.ndim != 1 or not np.issubdtype(values.dtype, np.floating):
+        found = f"{values.dtype} {list(values.shape)}"
+        raise MediaError("audio_corrupt", f"speech is an array {found}: expected float samples [N] at 16 kHz")
+    if not np.isfinite(values).all():
+        raise MediaError("audio_not_finite", "speech holds NaN or infinite samples: clean the array first")
+    return values.astype(np.float32)
