@@ -15,8 +15,8 @@ import numpy as np
 
 from affetto.align.clock import to_samples
 from affetto.predictor.answers import LANGUAGE, VOTE
-from affetto.predictor.parts import Encoded, Parts
-from affetto.records import Word
+from affetto.predictor.parts import Parts
+from affetto.records import Track, Word
 
 #: Languages written in the Latin script, of those that corpora of emotional text exist in.
 _LATIN = frozenset("cs da de en es fi fr hu id it nl no pl pt ro sv tr vi".split())
@@ -41,10 +41,10 @@ class Evidence:
         self._language = language
         self._picture = parts.vision(picture) if picture is not None and self._sees else None
         self._words: _Timed[Word] = _Timed()
-        self._faces: _Timed[Encoded] = _Timed()
-        self._last: tuple[str, Encoded, bool] | None = None
+        self._faces: _Timed[Track] = _Timed()
+        self._last: tuple[object, Track, bool] | None = None
         #: Text in a language that the model does not read, which therefore did not count; {} if there was none.
-        self.unread: dict[str, Encoded] = {}
+        self.unread: dict[str, Track] = {}
 
     @property
     def words(self) -> tuple[Word, ...]:
@@ -63,35 +63,36 @@ class Evidence:
             self._words.add(middle(word), word)
         if self._sees:
             for time, crop in faces:
-                self._faces.add(to_samples(time), self._parts.vision(crop[None]))
+                self._faces.add(to_samples(time), self._parts.vision(crop[None], time))
 
     def forget(self, before: int) -> None:
         """Faces seen before this sample are not asked for again."""
         self._faces.drop(before)
 
-    def whole(self) -> dict[str, Encoded]:
+    def whole(self) -> dict[str, Track]:
         """Text and vision of a recording that is answered in one piece."""
-        text = self._text or " ".join(word.text for word in self._words.items)
-        return self._tracks(text, self._seen(0, None) or self._picture)
+        words = self._words.items
+        return self._tracks(self._text or _joined(words), words, self._seen(0, None) or self._picture)
 
-    def window(self, first: int, last: int) -> dict[str, Encoded]:
+    def window(self, first: int, last: int) -> dict[str, Track]:
         """Text and vision of one window of a longer recording."""
         words = self._words.between(first, last)
-        text = " ".join(word.text for word in words) if self._words.items else self._text
-        return self._tracks(text, self._seen(first, last) or self._picture)
+        text = _joined(words) if self._words.items else self._text
+        return self._tracks(text, words, self._seen(first, last) or self._picture)
 
-    def step(self, step: tuple[int, int], window: tuple[int, int], spoken: bool) -> dict[str, Encoded]:
+    def step(self, step: tuple[int, int], window: tuple[int, int], spoken: bool) -> dict[str, Track]:
         """Text and vision of a step of the timeline.
 
         What has no time of its own counts in steps that are spoken; what has one counts in its window, if
         something is said or seen in the step itself.
         """
         there = bool(spoken or self._words.between(*step) or self._faces.between(*step))
-        text = (self._phrase(*window) if self._words.items else self._text) if there else None
+        words = self._phrase(*window) if there else []
+        text = (_joined(words) if self._words.items else self._text) if there else None
         seen = self._seen(*window) if there else None
         if seen is None and spoken:
             seen = self._picture
-        return self._tracks(text, seen)
+        return self._tracks(text, words, seen)
 
     def said(self, hop: int) -> dict[int, tuple[str, ...]]:
         """Step to the words whose middle lies in it, for steps of `hop` samples."""
@@ -104,7 +105,7 @@ class Evidence:
         """The words whose middle lies in a stretch."""
         return tuple(word.text for word in self._words.between(first, last))
 
-    def _phrase(self, first: int, last: int) -> str:
+    def _phrase(self, first: int, last: int) -> list[Word]:
         """The words of a window, and those before it that begin the phrase."""
         start, end = self._words.index(first), self._words.index(last)
         earliest, words = self._words.index(first - to_samples(_REACH)), self._words.items
@@ -113,27 +114,33 @@ class Evidence:
             if before.text.endswith(_STOPS) or after.start - before.end > _PAUSE:
                 break
             start -= 1
-        return " ".join(word.text for word in words[start:end])
+        return words[start:end]
 
-    def _seen(self, first: int, last: int | None) -> Encoded | None:
+    def _seen(self, first: int, last: int | None) -> Track | None:
         faces = self._faces.between(first, last)
         if not faces:
             return None
-        return np.concatenate([v for v, _ in faces], axis=1), np.concatenate([m for _, m in faces], axis=1)
+        columns = ([getattr(face, name) for face in faces] for name in ("values", "mask", "times"))
+        return Track(*(np.concatenate(column, axis=1) for column in columns))
 
-    def _tracks(self, text: str | None, vision: Encoded | None) -> dict[str, Encoded]:
-        read = self._read(text) if text and self._reads_text else None
+    def _tracks(self, text: str | None, words: Sequence[Word], vision: Track | None) -> dict[str, Track]:
+        read = self._read(text, words) if text and self._reads_text else None
         return {name: track for name, track in (("text", read), ("vision", vision)) if track is not None}
 
-    def _read(self, text: str) -> Encoded | None:
+    def _read(self, text: str, words: Sequence[Word]) -> Track | None:
         """The Track of a text; None in a language that the model does not read."""
-        if self._last is None or self._last[0] != text:  # one step after the other asks for the same words
-            track = self._parts.text(text)
-            self._last = (text, track, reads_language(self._parts, text, track, self._language))
+        key = (text, *words[:1])  # one step after the other asks for the same words
+        if self._last is None or self._last[0] != key:
+            track = self._parts.text(text, words)
+            self._last = (key, track, reads_language(self._parts, text, track, self._language))
         _, track, readable = self._last
         if not readable:
             self.unread = {"text": track}
         return track if readable else None
+
+
+def _joined(words: Sequence[Word]) -> str:
+    return " ".join(word.text for word in words)
 
 
 def middle(word: Word) -> int:
@@ -141,7 +148,7 @@ def middle(word: Word) -> int:
     return (to_samples(word.start) + to_samples(word.end)) // 2
 
 
-def reads_language(parts: Parts, text: str, track: Encoded, language: str | None) -> bool:
+def reads_language(parts: Parts, text: str, track: Track, language: str | None) -> bool:
     """Whether a text is in a language of the text part: as said, else as the model's own head tells.
 
     A head that has met one script only cannot place another, so the script is looked at first.

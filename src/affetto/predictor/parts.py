@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from affetto.bundle import FUSION, PRECISIONS, Bundle
 from affetto.errors import AffettoError, BundleError, ConfigError
+from affetto.records import Track, Word
 
 if TYPE_CHECKING:
     import onnxruntime
 
-Encoded = tuple[np.ndarray, np.ndarray]  # values [1 T D], mask [1 T]
+_FIRST_FRAME = 0.0125  # seconds, the centre of the first frame of any speech part
 Outputs = dict[str, np.ndarray]  # name to logits [C] or weights [V]
 
 
@@ -46,14 +47,22 @@ class Parts:
             self._session(name)
         self._session(FUSION)
 
-    def speech(self, waveform: np.ndarray) -> Encoded:
-        """Samples [N] at 16 kHz to a Track."""
+    def speech(self, waveform: np.ndarray, start: float = 0.0) -> Track:
+        """Samples [N] at 16 kHz, of which the first is at `start` seconds, to a Track."""
         samples = _aligned(waveform)[None]
-        return self._encode("speech", waveform=samples, mask=np.ones(samples.shape, bool))
+        values, mask = self._encode("speech", waveform=samples, mask=np.ones(samples.shape, bool))
+        part = self.bundle.info.parts.speech
+        if part is None or part.clock is None:
+            return Track(values, mask)
+        times = np.arange(mask.shape[1]) / part.clock + (_FIRST_FRAME + start)
+        return Track(values, mask, times[None].astype(np.float32))
 
-    def text(self, text: str) -> Encoded:
-        """A text to a Track; what is longer than the part reads is cut off."""
-        from affetto.features.text import encode, load_tokenizer
+    def text(self, text: str, words: Sequence[Word] = ()) -> Track:
+        """A text to a Track, its tokens at the times of the words that it is made of, where these are known.
+
+        What is longer than the part reads is cut off.
+        """
+        from affetto.features.text import encode, load_tokenizer, token_times
 
         part = self.bundle.info.parts.text
         assert part is not None
@@ -61,20 +70,28 @@ class Parts:
             if self._tokenizer is None:
                 self._tokenizer = load_tokenizer(self.bundle.read("tokenizer.json"))
         ids = encode(self._tokenizer, text, part.max_tokens)
-        return self._encode("text", ids=ids[None], mask=np.ones((1, len(ids)), bool))
+        values, mask = self._encode("text", ids=ids[None], mask=np.ones((1, len(ids)), bool))
+        timed = words and self._reads_times("text")
+        times = token_times(self._tokenizer, text, words, part.max_tokens)[None] if timed else None
+        return Track(values, mask, times)
 
-    def vision(self, crops: np.ndarray) -> Encoded:
-        """Face crops [T 3 S S] in [0, 1] to a Track."""
+    def vision(self, crops: np.ndarray, seconds: float | None = None) -> Track:
+        """Face crops [T 3 S S] in [0, 1], seen at a time, to a Track."""
         pixels = np.asarray(crops, np.float32)[None]
-        return self._encode("vision", pixels=pixels, mask=np.ones(pixels.shape[:2], bool))
+        values, mask = self._encode("vision", pixels=pixels, mask=np.ones(pixels.shape[:2], bool))
+        return Track(values, mask, None if seconds is None else np.full(mask.shape, seconds, np.float32))
 
-    def fuse(self, tracks: Mapping[str, Encoded]) -> Outputs:
+    def fuse(self, tracks: Mapping[str, Track]) -> Outputs:
         """Tracks by modality, any of them absent, to logits and weights by name."""
         parts = self.bundle.info.parts
         feeds = {}
         for name in parts.modalities():
-            absent = np.zeros((1, 1, getattr(parts, name).width), np.float32), np.zeros((1, 1), bool)
-            feeds[f"{name}_values"], feeds[f"{name}_mask"] = tracks.get(name, absent)
+            absent = Track(np.zeros((1, 1, getattr(parts, name).width), np.float32), np.zeros((1, 1), bool))
+            track = tracks.get(name, absent)
+            feeds[f"{name}_values"], feeds[f"{name}_mask"] = track.values, track.mask
+            if self._reads_times(name):
+                unknown = np.full(track.mask.shape, np.nan, np.float32)
+                feeds[f"{name}_times"] = unknown if track.times is None else track.times
         session = self._session(FUSION)
         names = [o.name for o in session.get_outputs() if not o.name.startswith("embedding.")]
         values = _call(session, FUSION, names, feeds)
@@ -83,9 +100,12 @@ class Parts:
             raise AffettoError("internal", "the model answered with a value that is not a finite number")
         return outputs
 
-    def _encode(self, part: str, **feeds: np.ndarray) -> Encoded:
-        values, mask = _call(self._session(part), part, ["values", "mask_out"], feeds)
-        return values, mask
+    def _reads_times(self, modality: str) -> bool:
+        """Whether the fusion asks when the frames of a modality were."""
+        return any(given.name == f"{modality}_times" for given in self._session(FUSION).get_inputs())
+
+    def _encode(self, part: str, **feeds: np.ndarray) -> list[np.ndarray]:
+        return _call(self._session(part), part, ["values", "mask_out"], feeds)
 
     def _session(self, part: str) -> onnxruntime.InferenceSession:
         with self._lock:

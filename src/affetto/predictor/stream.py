@@ -31,8 +31,8 @@ from affetto.align.spread import spread_words
 from affetto.errors import DataError, MediaError
 from affetto.predictor.answers import Answers
 from affetto.predictor.evidence import Evidence, middle
-from affetto.predictor.parts import Encoded, Outputs, Parts
-from affetto.records import MODALITIES, Prediction, Segment, Word
+from affetto.predictor.parts import Outputs, Parts
+from affetto.records import MODALITIES, Prediction, Segment, Track, Word
 from affetto.timeline.spans import merge
 from affetto.timeline.steps import LOW_CONFIDENCE, NO_SPEECH, Steps
 
@@ -126,10 +126,10 @@ class Session:
                 return
             self._answer_window(start, start + self._window, self._evidence.window(start, start + self._window))
 
-    def _answer_window(self, start: int, end: int, beside: dict[str, Encoded]) -> None:
+    def _answer_window(self, start: int, end: int, beside: dict[str, Track]) -> None:
         seconds = self._sound.speech_seconds(start, end)
         if seconds >= LEAST_SPEECH:
-            tracks = {**beside, "speech": self._parts.speech(self._sound.cut(start, end))}
+            tracks = {**beside, "speech": self._speech(start, end)}
             self._used |= {*tracks}
             self._windows.add(self._parts.fuse(tracks), seconds)
         else:
@@ -151,7 +151,7 @@ class Session:
                 self._warnings.append(NO_SPEECH)
             else:
                 refused = NO_SPEECH
-                tracks = {"speech": self._parts.speech(self._sound.cut(start, self._sound.count))}
+                tracks = {"speech": self._speech(start, self._sound.count)}
         elif not tracks:
             refused = "language_not_supported"
             tracks = self._evidence.unread
@@ -159,6 +159,9 @@ class Session:
             raise DataError("nothing_to_predict", "nothing came: feed samples, words or faces before finish()")
         self._used = {*tracks}
         return self._parts.fuse(tracks), refused
+
+    def _speech(self, start: int, end: int) -> Track:
+        return self._parts.speech(self._sound.cut(start, end), to_seconds(start))
 
     def _prediction(self, outputs: Outputs, refused: str | None) -> Prediction:
         info = self._parts.bundle.info
@@ -204,7 +207,7 @@ class Session:
         spoken = (share or 0.0) >= _LEAST_SHARE and self._sound.speech_seconds(*window) >= LEAST_SPEECH
         tracks = self._evidence.step(step, window, spoken)
         if spoken:
-            tracks["speech"] = self._parts.speech(self._sound.cut(*self._sound.utterance(step, window)))
+            tracks["speech"] = self._speech(*self._sound.utterance(step, window))
         end = to_seconds(step[1])
         if not tracks:
             self._steps.add(end, share, NO_SPEECH, {}, {})
