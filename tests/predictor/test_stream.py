@@ -207,10 +207,22 @@ def test_a_text_without_times_is_spread_and_marked(plain: Predictor, conversatio
     assert all(word.estimated for word in answer.words)
     said = [word for step in answer.segments for word in step.words]
     assert said == ["happy", "hm", "gloomy"]
-    # It counts wherever somebody speaks, and nowhere else.
-    for step in answer.segments:
-        assert ("text" in step.modalities) == bool(step.probabilities)
+    # Of eleven seconds, it is not known which ones it belongs to.
+    assert not any("text" in step.modalities for step in answer.segments)
+    assert answer.modalities["text"].emotion == "happiness"
     assert plain.predict(speech=conversation, text="happy").words == ()
+
+
+def test_a_text_that_fits_into_one_window_counts_where_it_is_spread(plain: Predictor) -> None:
+    samples = np.concatenate([voice(0.9, 0.0), silence(0.5), voice(0.6, 0.0)])
+    answer = plain.predict(speech=samples, text="happy happy happy gloomy gloomy", timeline=True)
+    assert answer.segments[0].words == ("happy", "happy")
+    assert answer.segments[-1].words == ("gloomy", "gloomy")
+    assert all("text" in step.modalities for step in answer.segments if step.words)
+    streamed_answer, _ = streamed(
+        plain, samples, [700, 15000], text="happy happy happy gloomy gloomy"
+    )
+    same(streamed_answer, answer)
 
 
 def test_words_alone_have_a_timeline(plain: Predictor) -> None:
@@ -264,5 +276,5 @@ def test_ten_hours_are_not_kept(plain: Predictor) -> None:
     sizes = []
     for _ in range(12):
         session.feed(block)
-        sizes.append(sum(map(len, session._sound._kept)))
+        sizes.append(len(session._sound._kept))
     assert max(sizes) <= 16 * RATE

@@ -1,7 +1,7 @@
 """What stands beside the speech: a text or words with times, a picture or faces with times.
 
-A text, or a picture, without a time belongs to the whole recording and stands beside everything that is
-spoken. Words and faces that have times stand where they were said and seen. A recording that fits into one
+A text without times belongs to the whole recording, and to each of its windows; a picture to everything that
+is spoken. Words and faces that have times stand where they were said and seen. A recording that fits into one
 window is heard with its whole text, which has the punctuation that single words lack.
 """
 
@@ -83,16 +83,15 @@ class Evidence:
     def step(self, step: tuple[int, int], window: tuple[int, int], spoken: bool) -> dict[str, Track]:
         """Text and vision of a step of the timeline.
 
-        What has no time of its own counts in steps that are spoken; what has one counts in its window, if
-        something is said or seen in the step itself.
+        Words and faces count in their window, if something is said or seen in the step itself; a picture
+        counts in steps that are spoken.
         """
         there = bool(spoken or self._words.between(*step) or self._faces.between(*step))
         words = self._phrase(*window) if there else []
-        text = (_joined(words) if self._words.items else self._text) if there else None
         seen = self._seen(*window) if there else None
         if seen is None and spoken:
             seen = self._picture
-        return self._tracks(text, words, seen)
+        return self._tracks(_joined(words), words, seen)
 
     def said(self, hop: int) -> dict[int, tuple[str, ...]]:
         """Step to the words whose middle lies in it, for steps of `hop` samples."""

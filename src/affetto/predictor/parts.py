@@ -40,6 +40,7 @@ class Parts:
         self._lock = threading.Lock()
         self._sessions: dict[str, onnxruntime.InferenceSession] = {}
         self._tokenizer: Any = None
+        self._fusion_inputs: set[str] | None = None  # names of the fusion's inputs
 
     def load(self, modalities: Iterable[str]) -> None:
         """Load what these modalities need now, rather than when the first answer needs it."""
@@ -102,7 +103,9 @@ class Parts:
 
     def _reads_times(self, modality: str) -> bool:
         """Whether the fusion asks when the frames of a modality were."""
-        return any(given.name == f"{modality}_times" for given in self._session(FUSION).get_inputs())
+        if self._fusion_inputs is None:
+            self._fusion_inputs = {given.name for given in self._session(FUSION).get_inputs()}
+        return f"{modality}_times" in self._fusion_inputs
 
     def _encode(self, part: str, **feeds: np.ndarray) -> list[np.ndarray]:
         return _call(self._session(part), part, ["values", "mask_out"], feeds)

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -26,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affetto.align import activity
-from affetto.align.clock import HOP, RATE, Grid, frames_within, to_samples, to_seconds
+from affetto.align.clock import HOP, RATE, Grid, to_samples, to_seconds
 from affetto.align.spread import spread_words
 from affetto.errors import DataError, MediaError
 from affetto.predictor.answers import Answers
@@ -40,10 +41,13 @@ from affetto.timeline.steps import LOW_CONFIDENCE, NO_SPEECH, Steps
 LEAST_SPEECH = 0.15
 #: A step is spoken when at least this share of it is.
 _LEAST_SHARE = 0.1
+_FRAME, _FIRST_CENTRE = RATE // activity.FRAME_RATE, to_samples(activity.FIRST_FRAME)  # samples
 _SPEECH = 0.5  # probability from which a frame is speech
 _PAUSE = 0.2  # seconds without speech that end an utterance
 _EDGE = 0.03  # seconds kept on either side of an utterance: the soft edges of words
 _SHORTEST = 0.8  # seconds that a step is judged by at least, where its window has them
+
+_SIDE_BY_SIDE = 2  # steps judged at once, when several have closed
 
 Faces = Sequence[tuple[float, np.ndarray]]
 
@@ -107,10 +111,15 @@ class Session:
         self._check_length()
         self._sound.finish()
         self._close_windows()
+        in_one_window = self._windows.count == 0
         outputs, refused = self._answer()
         if self._timeline:
+            if in_one_window and self._spread_text():
+                # Everything is still there: all steps are judged again, with words that now have a place.
+                self._steps = Steps(self._steps.labels, self._steps.views, HOP)
             self._finish_steps()
-            self._place_words()
+            self._spread_text()
+            self._steps.words = self._evidence.said(self._grid.hop_samples)
         self._elapsed += perf_counter() - began
         return self._prediction(outputs, refused)
 
@@ -187,41 +196,55 @@ class Session:
     # --- the timeline ---
 
     def _close_steps(self) -> tuple[Segment, ...]:
-        first = len(self._steps)
-        while self._sound.settled(self._grid.closes(len(self._steps))):
-            self._answer_step(self._sound.count, heard=True)
+        first = last = len(self._steps)
+        while self._sound.settled(self._grid.closes(last)):
+            last += 1
+        self._answer_steps(range(first, last), self._sound.count, heard=True)
         return tuple(replace(segment, words=self._said(segment)) for segment in self._steps[first:])
 
     def _finish_steps(self) -> None:
         heard = self._sound.count > 0
         length = self._sound.count or self._evidence.end
-        while len(self._steps) < self._grid.steps(length):
-            self._answer_step(length, heard)
+        self._answer_steps(range(len(self._steps), self._grid.steps(length)), length, heard)
 
-    def _answer_step(self, length: int, heard: bool) -> None:
-        number = len(self._steps)
+    def _answer_steps(self, numbers: Sequence[int], length: int, heard: bool) -> None:
+        """Append steps to the timeline. Each is judged alone, so they may be judged side by side."""
+        asked = [self._asked(number, length, heard) for number in numbers]
+        if len(asked) < _SIDE_BY_SIDE:
+            answers = [self._judged(step) for step in asked]
+        else:
+            with ThreadPoolExecutor(_SIDE_BY_SIDE) as threads:
+                answers = list(threads.map(self._judged, asked))
+        for step, said in zip(asked, answers, strict=True):
+            if said is None:
+                self._steps.add(step.end, step.speech, NO_SPEECH, {}, {})
+            else:
+                reason = said["reason"] if said["reason"] == LOW_CONFIDENCE else None
+                self._steps.add(step.end, step.speech, reason, said["probabilities"], said["modalities"])
+
+    def _asked(self, number: int, length: int, heard: bool) -> _Step:
+        """What a step is judged by."""
         closes = min(self._grid.closes(number), length)
         step = _pair(self._grid.segments(closes, first=number))
         window = _pair(self._grid.windows(closes, first=number))
         share = self._sound.speech_share(*step) if heard else None
         spoken = (share or 0.0) >= _LEAST_SHARE and self._sound.speech_seconds(*window) >= LEAST_SPEECH
-        tracks = self._evidence.step(step, window, spoken)
-        if spoken:
-            tracks["speech"] = self._speech(*self._sound.utterance(step, window))
-        end = to_seconds(step[1])
-        if not tracks:
-            self._steps.add(end, share, NO_SPEECH, {}, {})
-            return
-        said = self._answers.emotion(self._parts.fuse(tracks), tracks)
-        reason = said["reason"] if said["reason"] == LOW_CONFIDENCE else None
-        self._steps.add(end, share, reason, said["probabilities"], said["modalities"])
+        heard_in = self._sound.utterance(step, window) if spoken else None
+        return _Step(to_seconds(step[1]), share, heard_in, self._evidence.step(step, window, spoken))
 
-    def _place_words(self) -> None:
-        """Give all steps their words; those of a text without times are spread over what is spoken."""
-        if self._text and self._sound.count and not self._evidence.words:
-            stretches = activity.speech_spans(self._sound.probability())
-            self._evidence.add(spread_words(self._text, stretches or to_seconds(self._sound.count)), ())
-        self._steps.words = self._evidence.said(self._grid.hop_samples)
+    def _judged(self, step: _Step) -> dict[str, Any] | None:
+        tracks = dict(step.beside)
+        if step.utterance is not None:
+            tracks["speech"] = self._speech(*step.utterance)
+        return self._answers.emotion(self._parts.fuse(tracks), tracks) if tracks else None
+
+    def _spread_text(self) -> bool:
+        """Spread a text without times over what is spoken, once; whether there now are words from it."""
+        if not self._text or not self._sound.count or self._evidence.words:
+            return False
+        stretches = activity.speech_spans(self._sound.probability())
+        self._evidence.add(spread_words(self._text, stretches or to_seconds(self._sound.count)), ())
+        return True
 
     # --- what comes in ---
 
@@ -258,19 +281,30 @@ class Session:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A step of the timeline before it is judged: its end in seconds, the share of it that is speech, where
+    its speech is (in samples), and what stands beside it."""
+
+    end: float
+    speech: float | None
+    utterance: tuple[int, int] | None
+    beside: dict[str, Track]
+
+
 class _Sound:
     """The samples that are still needed, and for all that came whether they are speech."""
 
     def __init__(self) -> None:
         self.count = 0
         self._first = 0  # the sample that the kept ones begin with
-        self._kept: list[NDArray[np.float32]] = []
+        self._kept = np.zeros(0, np.float32)
         self._activity = activity.ActivityStream()
         self._probability = array("f")
         self._done = False
 
     def feed(self, samples: NDArray[np.float32]) -> None:
-        self._kept.append(samples)
+        self._kept = np.concatenate([self._kept, samples])
         self.count += len(samples)
         self._probability.frombytes(self._activity.feed(np.clip(samples, -1, 1)).tobytes())
 
@@ -299,8 +333,7 @@ class _Sound:
         inside = np.flatnonzero(speech[first - offset : last - offset]) + first - offset
         start = inside[0] - _reach(speech[: inside[0]][::-1]) + offset
         end = inside[-1] + 1 + _reach(speech[inside[-1] + 1 :]) + offset
-        hop, edge = RATE // activity.FRAME_RATE, to_samples(_EDGE)
-        start, end = start * hop - edge, end * hop + edge
+        start, end = start * _FRAME - to_samples(_EDGE), end * _FRAME + to_samples(_EDGE)
         more = max(to_samples(_SHORTEST) - (end - start), 0) // 2
         return max(int(start) - more, window[0]), min(int(end) + more, window[1])
 
@@ -310,15 +343,12 @@ class _Sound:
 
     def cut(self, start: int, end: int) -> NDArray[np.float32]:
         """Samples [start, end)."""
-        if len(self._kept) > 1:
-            self._kept = [np.concatenate(self._kept)]
-        return self._kept[0][start - self._first : end - self._first]
+        return self._kept[start - self._first : end - self._first]
 
     def forget(self, before: int) -> None:
-        while self._kept and self._first + len(self._kept[0]) <= before:
-            self._first += len(self._kept.pop(0))
-        if self._kept and before - self._first > RATE:
-            self._kept[0] = self._kept[0][before - self._first :].copy()
+        """Let go of the samples before this one."""
+        if before > self._first:
+            self._kept = self._kept[before - self._first :]
             self._first = before
 
     def _speech(self, start: int, end: int) -> NDArray[np.bool_]:
@@ -326,7 +356,9 @@ class _Sound:
         return np.array(self._probability[first:last], np.float32) > _SPEECH
 
     def _frames(self, start: int, end: int) -> tuple[int, int]:
-        return _pair(frames_within(np.array([[start, end]]), activity.FRAME_RATE, activity.FIRST_FRAME))
+        """The frames whose centres lie between two samples."""
+        first, last = (max(-(-(edge - _FIRST_CENTRE) // _FRAME), 0) for edge in (start, end))
+        return first, last
 
 
 class _Mean:

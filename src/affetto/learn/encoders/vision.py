@@ -1,7 +1,7 @@
 """Vision encoders: pictures [B T 3 S S] in [0, 1] with their mask in, a Track [B T D] out.
 
 Pictures are encoded one by one (a video's faces are T of them); each is first set to mean 0 and deviation 1,
-so that neither lighting nor its batch mates matter.
+so that neither lighting nor its batch mates matter. Times [B T] that come with them go out with the Track.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class ResNet(nn.Module):
         x = self.stem(x, keep)
         for block in self.blocks:
             x = block(x, keep)
-        return _track(self.out(self.dropout(x.mean(dim=(2, 3)))), track.mask)
+        return _track(self.out(self.dropout(x.mean(dim=(2, 3)))), track)
 
 
 class VisionTransformer(nn.Module):
@@ -104,10 +104,10 @@ class VisionTransformer(nn.Module):
         x = self.patches(x).flatten(2).transpose(1, 2) + self.positions
         seen = (keep.flatten(1) > 0).expand(-1, x.shape[1])
         x = self.transformer(self.dropout(x), seen).mean(dim=1)
-        return _track(self.out(x), track.mask)
+        return _track(self.out(x), track)
 
 
-def _track(x: Tensor, mask: Tensor) -> Track:
-    """A pile [B*T D] back as a Track [B T D], zero where absent."""
-    x = x.unflatten(0, (mask.shape[0], mask.shape[1]))
-    return Track(x * mask[..., None].to(x.dtype), mask)
+def _track(x: Tensor, track: Track) -> Track:
+    """A pile [B*T D] back as a Track [B T D] on the clock of the pictures, zero where absent."""
+    x = x.unflatten(0, (track.mask.shape[0], track.mask.shape[1]))
+    return Track(x * track.mask[..., None].to(x.dtype), track.mask, track.times)

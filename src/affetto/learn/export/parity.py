@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from time import thread_time
 from typing import Any
 
@@ -20,6 +21,8 @@ from affetto.records import Track
 TOLERANCE = 1e-4  # of logits and weights, fp32 ONNX against torch
 _ROUNDS = 9
 _BATCH = 4
+_SECONDS = 3.0  # about what the longest random speech lasts
+_UNKNOWN = 0.1  # share of random times that are NaN, as those of tokens that no word has
 
 
 def random_items(
@@ -39,12 +42,13 @@ def compare_with_torch(
     model: Recogniser, parts: Mapping[str, bytes], items: Sequence[Inputs]
 ) -> dict[str, Any]:
     """The largest difference of any output between fp32 parts and the model, alone and in batches of unlike
-    lengths, over all subsets of modalities.
+    lengths, over all subsets of modalities; where the fusion reads times, once without and once with them.
 
     Raises TrainingError `parity_failed` above `TOLERANCE`.
     """
     runner = Parts(parts)
-    worst = 0.0
+    rng = np.random.default_rng(0)
+    differences = []
     batches = [[item] for item in items] + [items[i : i + _BATCH] for i in range(0, len(items), _BATCH)]
     asked = subsets(runner.modalities)
     for place, batch in enumerate(batches):
@@ -52,10 +56,15 @@ def compare_with_torch(
         raw = {name: padded([item[name] for item in batch]) for name in subset}
         with torch.inference_mode():
             inputs = {n: Track(torch.from_numpy(v), torch.from_numpy(m)) for n, (v, m) in raw.items()}
-            expected = named(model(inputs))
-        found = runner.fuse({name: runner.encode(name, *track) for name, track in raw.items()})
-        for name, value in expected.items():
-            worst = max(worst, float(np.abs(found[name] - value.numpy()).max()))
+            tracks = model.encode(inputs)
+        encoded = {name: runner.encode(name, *track) for name, track in raw.items()}
+        differences.append(_difference(model, runner, tracks, encoded))
+        if getattr(model.fusion, "timed", ()):
+            times = {name: _times(track, rng) for name, track in tracks.items()}
+            tracks = {n: replace(t, times=torch.from_numpy(times[n])) for n, t in tracks.items()}
+            encoded = {name: replace(track, times=times[name]) for name, track in encoded.items()}
+            differences.append(_difference(model, runner, tracks, encoded))
+    worst = float(np.max(differences))  # unlike Python's, this maximum does not lose a NaN
     if not worst <= TOLERANCE:  # also when it is NaN
         raise TrainingError(
             "parity_failed",
@@ -98,6 +107,24 @@ def compare_precisions(
         },
         "times_faster": _speed(*runners, items),
     }
+
+
+def _times(track: Track, rng: np.random.Generator) -> np.ndarray:
+    """Times [B T] that its encoder gave an encoded Track, else random ones in order, some of them unknown."""
+    if track.times is not None:
+        return np.ascontiguousarray(track.times.numpy())
+    times = np.sort(rng.uniform(0, _SECONDS, track.mask.shape), axis=1)
+    return np.where(rng.random(times.shape) < _UNKNOWN, np.nan, times).astype(np.float32)
+
+
+def _difference(
+    model: Recogniser, runner: Parts, tracks: Mapping[str, Track], encoded: Mapping[str, Track]
+) -> float:
+    """The largest between what the model and the fusion part say of Tracks that each has encoded."""
+    with torch.inference_mode():
+        expected = named(model.fuse(tracks))
+    found = runner.fuse(encoded)
+    return float(np.max([np.abs(found[name] - value.numpy()).max() for name, value in expected.items()]))
 
 
 def _emotion(runner: Parts, tracks: Mapping[str, Track]) -> np.ndarray:

@@ -7,6 +7,7 @@ number of workers changes what a clip becomes. Waveforms are [N] float32 at 16 k
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeVar
 
@@ -25,20 +26,33 @@ RATE = 16000
 _NOISE_SECONDS = 60  # one bank per colour; a random offset into a minute is as good as fresh noise, and free
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """What is heard of a clip: what comes after its first `start` seconds, `speed` times as fast."""
+
+    start: float = 0.0
+    speed: float = 1.0
+
+    def times(self, times: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Times of the clip [T] in seconds on the clock of what is heard; what is not heard lies outside."""
+        return (times - np.float32(self.start)) / np.float32(self.speed)
+
+
 def augment_speech(
     stored: NDArray[np.int16],
     samples: int,
     config: AugmentConfig,
     rng: np.random.Generator,
     voices: Callable[[np.random.Generator], Waveform],
-) -> Waveform:
+) -> tuple[Waveform, Stretch]:
     """At most `samples` of a clip stored as int16 [N]: cropped, faster or slower, in a room, noisy, louder.
 
     `voices` gives another clip of the corpora, for babble. The order is that of nature: the voice, the room,
-    what else sounds there, the microphone.
+    what else sounds there, the microphone. Returns with it which stretch of the clip is heard.
     """
     factor = float(rng.uniform(*config.speed_range)) if rng.random() < config.speed_probability else 1.0
-    waveform = random_crop(stored, round(samples * factor), rng).astype(np.float32) / np.float32(32768.0)
+    cropped, first = random_crop(stored, round(samples * factor), rng)
+    waveform = cropped.astype(np.float32) / np.float32(32768.0)
     if factor != 1.0:
         waveform = change_speed(waveform, factor)[:samples]
     if rng.random() < config.reverb_probability:
@@ -47,7 +61,7 @@ def augment_speech(
         snr = float(rng.uniform(config.snr_low, config.snr_high))
         waveform = add_noise(waveform, random_noise(len(waveform), rng, voices), snr)
     gain = np.float32(10.0 ** (rng.uniform(-config.gain_db, config.gain_db) / 20.0))
-    return np.clip(waveform * gain, -1.0, 1.0)
+    return np.clip(waveform * gain, -1.0, 1.0), Stretch(first / RATE, factor)
 
 
 def augment_image(image: Planes, config: AugmentConfig, rng: np.random.Generator) -> Planes:
@@ -69,12 +83,14 @@ def augment_image(image: Planes, config: AugmentConfig, rng: np.random.Generator
     return image
 
 
-def random_crop(waveform: NDArray[Sample], samples: int, rng: np.random.Generator) -> NDArray[Sample]:
-    """A random stretch of at most `samples`; a shorter waveform comes back whole."""
+def random_crop(
+    waveform: NDArray[Sample], samples: int, rng: np.random.Generator
+) -> tuple[NDArray[Sample], int]:
+    """A random stretch of at most `samples` and the place of its first; a shorter waveform comes back whole."""
     if len(waveform) <= samples:
-        return waveform
+        return waveform, 0
     start = int(rng.integers(0, len(waveform) - samples + 1))
-    return waveform[start : start + samples]
+    return waveform[start : start + samples], start
 
 
 def add_noise(waveform: Waveform, noise: Waveform, snr_db: float) -> Waveform:

@@ -6,7 +6,7 @@ A batch is a pure function of its plan, so worker processes, prefetching and res
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from affetto.learn.config import AugmentConfig, TaskConfig
-from affetto.learn.training.augmentation import RATE, augment_image, augment_speech, drop_words
+from affetto.learn.training.augmentation import RATE, Stretch, augment_image, augment_speech, drop_words
 from affetto.learn.training.media_cache import MediaCache, as_float
+from affetto.learn.training.pairing import words_as_text
 from affetto.learn.training.randomness import generator
 from affetto.learn.training.targets import targets_of
 from affetto.records import Batch, Clip, Track
@@ -54,7 +55,10 @@ class Augmentation:
 
 
 class BatchBuilder(Dataset[Batch]):
-    """Maps a BatchPlan to its Batch; plain reading, from the start of the clip, without an Augmentation."""
+    """Maps a BatchPlan to its Batch; plain reading, from the start of the clip, without an Augmentation.
+
+    Where a clip has words with times, the text's Track has `times`, on the clock of the speech beside it.
+    """
 
     def __init__(
         self, cache: MediaCache, tasks: Sequence[TaskConfig], augmentation: Augmentation | None = None
@@ -62,11 +66,19 @@ class BatchBuilder(Dataset[Batch]):
         self._cache, self._tasks, self._augmentation = cache, tuple(tasks), augmentation
 
     def __getitem__(self, plan: BatchPlan) -> Batch:
+        plan = replace(plan, clips=tuple(words_as_text(clip) for clip in plan.clips))
         clips = plan.clips
         present = {name: [name in clip.modalities() for clip in clips] for name in self._cache.modalities}
+        present = {name: rows for name, rows in present.items() if any(rows)}
         rngs = self._generators(plan)
-        makers = {"speech": self._speech, "text": self._text, "vision": self._vision}
-        inputs = {name: makers[name](plan, rows, rngs) for name, rows in present.items() if any(rows)}
+        inputs: dict[str, Track] = {}
+        heard: Sequence[Stretch] = [Stretch()] * len(clips)
+        if "speech" in present:
+            inputs["speech"], heard = self._speech(plan, present["speech"], rngs)
+        if "text" in present:
+            inputs["text"] = self._text(plan, present["text"], rngs, heard)
+        if "vision" in present:
+            inputs["vision"] = self._vision(plan, present["vision"], rngs)
         targets = {task.name: targets_of(clips, task) for task in self._tasks}
         return Batch(
             inputs=inputs,
@@ -81,29 +93,29 @@ class BatchBuilder(Dataset[Batch]):
         seed, stage = self._augmentation.seed, self._augmentation.stage
         return [generator(seed, stage, "clip", plan.epoch, plan.first + i) for i in range(len(plan.clips))]
 
-    def _speech(self, plan: BatchPlan, present: Sequence[bool], rngs: list[np.random.Generator]) -> Track:
+    def _speech(
+        self, plan: BatchPlan, present: Sequence[bool], rngs: list[np.random.Generator]
+    ) -> tuple[Track, Sequence[Stretch]]:
         clips, augmentation = plan.clips, self._augmentation
         if augmentation is None:
-            return _padded_speech(
-                [
-                    self._cache.window(clip) if there else None
-                    for clip, there in zip(clips, present, strict=True)
-                ]
-            )
+            rows = [
+                self._cache.window(clip) if there else None
+                for clip, there in zip(clips, present, strict=True)
+            ]
+            return _padded_speech(rows), [Stretch()] * len(rows)
         # One length for the whole batch: rows that are long enough need no padding at all.
         seconds = generator(augmentation.seed, augmentation.stage, "crop", plan.epoch, plan.first).uniform(
             *augmentation.config.crop_seconds
         )
-        return _padded_speech(
-            [
-                self._augmented_speech(clip, float(seconds), augmentation, rng) if p else None
-                for clip, p, rng in zip(clips, present, rngs, strict=True)
-            ]
-        )
+        made = [
+            self._augmented_speech(clip, float(seconds), augmentation, rng) if p else (None, Stretch())
+            for clip, p, rng in zip(clips, present, rngs, strict=True)
+        ]
+        return _padded_speech([waveform for waveform, _ in made]), [stretch for _, stretch in made]
 
     def _augmented_speech(
         self, clip: Clip, seconds: float, augmentation: Augmentation, rng: np.random.Generator
-    ) -> NDArray[np.float32]:
+    ) -> tuple[NDArray[np.float32], Stretch]:
         def voice(rng: np.random.Generator) -> NDArray[np.float32]:
             if not augmentation.voices:
                 return np.zeros(1, dtype=np.float32)
@@ -115,7 +127,13 @@ class BatchBuilder(Dataset[Batch]):
         samples = round(min(seconds, limit) * RATE)
         return augment_speech(self._cache.speech(clip), samples, augmentation.config, rng, voice)
 
-    def _text(self, plan: BatchPlan, present: Sequence[bool], rngs: list[np.random.Generator]) -> Track:
+    def _text(
+        self,
+        plan: BatchPlan,
+        present: Sequence[bool],
+        rngs: list[np.random.Generator],
+        heard: Sequence[Stretch],
+    ) -> Track:
         rows = [self._cache.tokens(clip) if p else None for clip, p in zip(plan.clips, present, strict=True)]
         if self._augmentation is not None and self._augmentation.config.word_dropout > 0.0:
             probability = self._augmentation.config.word_dropout
@@ -125,8 +143,9 @@ class BatchBuilder(Dataset[Batch]):
                 for row, rng in zip(rows, rngs, strict=True)
             ]
         longest = max(len(row) for row in rows if row is not None)
-        values = np.full((len(rows), longest), _PAD, dtype=np.int64)
-        return _track(values, rows)
+        track = _track(np.full((len(rows), longest), _PAD, dtype=np.int64), rows)
+        said = [self._cache.times(clip) if p else None for clip, p in zip(plan.clips, present, strict=True)]
+        return replace(track, times=_times(said, heard, longest))
 
     def _vision(self, plan: BatchPlan, present: Sequence[bool], rngs: list[np.random.Generator]) -> Track:
         first = plan.clips[present.index(True)]
@@ -176,7 +195,11 @@ def move(batch: Batch, device: torch.device | str) -> Batch:
     """The batch on a device."""
     return Batch(
         inputs={
-            name: Track(track.values.to(device), track.mask.to(device))
+            name: Track(
+                track.values.to(device),
+                track.mask.to(device),
+                None if track.times is None else track.times.to(device),
+            )
             for name, track in batch.inputs.items()
         },
         targets={name: values.to(device) for name, values in batch.targets.items()},
@@ -201,6 +224,19 @@ def _track(values: NDArray[np.generic], rows: Sequence[NDArray[np.generic] | Non
             values[i, : len(row)] = row
             mask[i, : len(row)] = True
     return Track(torch.from_numpy(values), torch.from_numpy(mask))
+
+
+def _times(
+    rows: Sequence[NDArray[np.float32] | None], heard: Sequence[Stretch], longest: int
+) -> torch.Tensor | None:
+    """Times [B T] of what is heard, NaN where unknown; None where no row has any."""
+    if all(row is None for row in rows):
+        return None
+    times = np.full((len(rows), longest), np.nan, dtype=np.float32)
+    for i, row in enumerate(rows):
+        if row is not None:
+            times[i, : len(row)] = heard[i].times(row)
+    return torch.from_numpy(times)
 
 
 def _as_is(batch: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,10 +11,11 @@ from numpy.typing import NDArray
 
 from affetto.errors import AffettoError, DataError
 from affetto.features.faces import face_crop
-from affetto.features.text import encode
+from affetto.features.text import encode, token_times
 from affetto.learn.config import ModelConfig
+from affetto.learn.training.pairing import words_as_text
 from affetto.media import SAMPLE_RATE, decode_audio, decode_image
-from affetto.records import Clip
+from affetto.records import Clip, Word
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -28,10 +30,11 @@ MOST_UNREADABLE = 0.1
 ClipKey = tuple[str | None, str]
 
 _SpeechKey = tuple[str, float | None, float | None]
+_TimesKey = tuple[str | None, tuple[Word, ...], float | None]
 
 
 class MediaCache:
-    """Speech as int16 [N], faces as one uint8 plane of luma [S S], text as token ids [T].
+    """Speech as int16 [N], faces as one uint8 plane of luma [S S], text as token ids [T] and their times.
 
     The decoders are parameters so that a resource-limited worker can stand in for them.
     """
@@ -52,6 +55,7 @@ class MediaCache:
         self._speech: dict[_SpeechKey, NDArray[np.int16]] = {}
         self._faces: dict[str, NDArray[np.uint8]] = {}
         self._tokens: dict[str, NDArray[np.int64]] = {}
+        self._times: dict[_TimesKey, NDArray[np.float32]] = {}
 
     def add(
         self, clips: Sequence[Clip], wrap: Callable[[Sequence[Clip]], Iterable[Clip]] = iter
@@ -89,11 +93,19 @@ class MediaCache:
         return np.broadcast_to(luma, (3, self._size, self._size))
 
     def tokens(self, clip: Clip) -> NDArray[np.int64]:
-        """Token ids [T] of a clip that was added."""
+        """Token ids [T] of a clip that was added, and has a text."""
         return self._tokens[clip.text or ""]
+
+    def times(self, clip: Clip) -> NDArray[np.float32] | None:
+        """When each of its tokens was said, [T] seconds after the clip's start, NaN where that is unknown.
+
+        None for a clip without words.
+        """
+        return self._times[_times_key(clip)] if clip.words else None
 
     def inputs(self, clip: Clip) -> dict[str, NDArray[Any]]:
         """A clip that was added as the parts of a bundle take it: speech [N], text [T], vision [1 3 S S]."""
+        clip = words_as_text(clip)
         present = [name for name in clip.modalities() if name in self.modalities]
         found: dict[str, NDArray[Any]] = {}
         if "speech" in present:
@@ -105,6 +117,7 @@ class MediaCache:
         return found
 
     def _add(self, clip: Clip) -> None:
+        clip = words_as_text(clip)
         present = [name for name in clip.modalities() if name in self.modalities]
         if "speech" in present and _speech_key(clip) not in self._speech:
             waveform = self._decode_speech(clip.speech, start=clip.start, end=clip.end)
@@ -112,8 +125,16 @@ class MediaCache:
         if "vision" in present and clip.vision not in self._faces:
             planes, _ = face_crop(self._decode_face(clip.vision), self._size)
             self._faces[clip.vision or ""] = np.rint(planes[0] * 255).astype(np.uint8)
-        if "text" in present and clip.text not in self._tokens and self.tokenizer is not None:
-            self._tokens[clip.text or ""] = encode(self.tokenizer, clip.text or "", self._max_tokens)
+        if "text" in present and self.tokenizer is not None:
+            self._add_text(clip, clip.text or "", self.tokenizer)
+
+    def _add_text(self, clip: Clip, text: str, tokenizer: Tokenizer) -> None:
+        if text not in self._tokens:
+            self._tokens[text] = encode(tokenizer, text, self._max_tokens)
+        if clip.words and _times_key(clip) not in self._times:
+            began = clip.start or 0.0  # words are on the clock of the medium
+            words = [replace(word, start=word.start - began, end=word.end - began) for word in clip.words]
+            self._times[_times_key(clip)] = token_times(tokenizer, text, words, self._max_tokens)
 
 
 def as_int16(waveform: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -128,3 +149,7 @@ def as_float(samples: NDArray[np.int16]) -> NDArray[np.float32]:
 
 def _speech_key(clip: Clip) -> _SpeechKey:
     return clip.speech or "", clip.start, clip.end
+
+
+def _times_key(clip: Clip) -> _TimesKey:
+    return clip.text, clip.words, clip.start

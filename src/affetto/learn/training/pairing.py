@@ -17,8 +17,15 @@ from affetto.learn.training.targets import single_label
 from affetto.records import MODALITIES, Clip
 
 
+def words_as_text(clip: Clip) -> Clip:
+    """The clip; its words are its text where it has no other."""
+    text = " ".join(word.text for word in clip.words)
+    return replace(clip, text=text) if clip.text is None and text.strip() else clip
+
+
 def only_evidence(clip: Clip, modalities: Sequence[str]) -> Clip:
     """The clip with nothing but these modalities, and without words that were given to the speaker."""
+    clip = words_as_text(clip)
     kept = [name for name in clip.modalities() if name in modalities]
     return _keep(clip, kept)
 
@@ -47,7 +54,8 @@ def pair_by_label(
 ) -> list[Clip]:
     """Clips with all `modalities`, composed of clips with the same class of `task`; classes in equal numbers.
 
-    A clip that itself brings several modalities keeps them together. A class for which a modality has no clip
+    A clip that itself brings several modalities keeps them together, and its words their times, which text
+    beside the speech of another clip has not. A class for which a modality has no clip
     gives clips without that modality. `size` is the number wanted; by default that of the rarest modality's
     clips. Clips without one clear class are not used. Raises DataError `nothing_to_predict` when none is
     left.
@@ -121,6 +129,7 @@ def _compose(
         vision=vision.vision if vision else None,
         start=timed.start,
         end=timed.end,
+        words=text.words if text is not None and text is speech else (),
         speaker=timed.speaker,
         gender=timed.gender,
         language=(text or timed).language,
@@ -136,4 +145,5 @@ def _keep(clip: Clip, names: Sequence[str]) -> Clip:
         speech=clip.speech if "speech" in names else None,
         text=clip.text if "text" in names else None,
         vision=clip.vision if "vision" in names else None,
+        words=clip.words if "text" in names else (),
     )
