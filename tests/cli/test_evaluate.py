@@ -15,6 +15,7 @@ from affetto.bundle import Bundle
 from affetto.cli import app
 from affetto.cli.evaluate import true_emotion
 from affetto.records import Clip
+from sounds import voice_like
 
 ROWS = (
     # id, path, text, emotion, speaker, split; the plain bundle answers anger, happiness, sadness, sadness
@@ -30,10 +31,10 @@ ROWS = (
 
 @pytest.fixture
 def manifest(tmp_path: Path, wav: Callable[..., Path]) -> Path:
-    t = np.arange(8000) / 16000
-    tone = 0.1 * np.sin(2 * np.pi * 200 * t)
-    wav((tone + 0.1).astype(np.float32), "clips/up.wav")
-    wav((tone - 0.1).astype(np.float32), "clips/down.wav")
+    voice = voice_like(0.8)
+    voice -= voice.mean()
+    wav((voice + 0.1).astype(np.float32), "clips/up.wav")
+    wav((voice - 0.1).astype(np.float32), "clips/down.wav")
     path = tmp_path / "clips.csv"
     with path.open("w", newline="") as stream:
         csv.writer(stream).writerows([("id", "path", "text", "emotion", "speaker", "split"), *ROWS])

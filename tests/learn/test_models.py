@@ -119,6 +119,9 @@ class TestEveryFusion:
     @pytest.mark.parametrize("subset", SUBSETS)
     def test_everything_that_should_learn_gets_a_gradient(self, fusion: str, subset: tuple[str, ...]) -> None:
         model = build_recogniser(config(fusion)).train()
+        for name, parameter in model.named_parameters():
+            if name.endswith("gate"):  # begins shut, and then nothing behind it learns in the first step
+                nn.init.constant_(parameter, 0.5)
         whole = inputs(media())
         output = model({name: whole[name] for name in subset})
         loss = torch.zeros(())
@@ -138,6 +141,8 @@ class TestEveryFusion:
 def should_learn(name: str, subset: tuple[str, ...]) -> bool:
     """Whether a parameter has a say when the modalities of `subset` are there."""
     parts = name.split(".")
+    if parts[-1] == "slopes":
+        return False  # of attention by time, and these inputs have no times
     if name.startswith("votes.language"):
         return "text" in subset
     modality = next((m for m in MODALITIES if m in parts), None)
