@@ -4,8 +4,8 @@
 
 *changes*: conversations of clips that differ in emotion, of people whom the bundle has never heard. A change of
 emotion is found when a span of the timeline begins within a second of it; each answers for one. The emotion
-diarisation error rate is the share of the spoken time to which a wrong emotion, or none, was given, plus the
-silence to which one was, over the spoken time (Wang et al. 2023, "Speech Emotion Diarization").
+diarisation error rate is the share of the time of a turn, its pauses included, to which another emotion than
+its own, or none, was given (after Wang et al. 2023, "Speech Emotion Diarization").
 
 *equality*: random chunkings of clips and of one recording of twelve minutes, words included, against the whole.
 

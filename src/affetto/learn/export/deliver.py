@@ -20,7 +20,7 @@ from affetto.records import Clip
 MOST_CLIPS = 1500
 MOST_COMPOSED = 700
 #: Of these, how many give int8 its scales and its comparison with fp32.
-EXAMPLES = 200
+EXAMPLES = 400
 
 
 def deliver(
