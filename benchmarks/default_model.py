@@ -125,7 +125,7 @@ def seen(model: Model, clips: Sequence[Clip]) -> list[Result]:
 
 
 def fused(model: Model, clips: Sequence[Clip]) -> list[Result]:
-    """UAR of every subset on composed clips, mean of the seeds, and of the product of calibrated experts."""
+    """UAR of every subset on composed clips, mean of the seeds, and of other ways to merge the same experts."""
     scores: dict[str, list[float]] = {}
     for seed in SEEDS:
         rng = np.random.default_rng(seed)
@@ -133,20 +133,35 @@ def fused(model: Model, clips: Sequence[Clip]) -> list[Result]:
         truth = np.array([EMOTIONS.index(str(clip.labels["emotion"])) for clip in triples])
         tracks = model.encode(triples)
         for subset in subsets(model.parts.modalities):
-            part = [{name: item[name] for name in subset} for item in tracks]
-            vote = model.logits(part, "vote")
-            scores.setdefault("+".join(subset), []).append(uar(truth, vote.argmax(axis=1)))
+            name = "+".join(subset)
+            part = [{modality: item[modality] for modality in subset} for item in tracks]
+            scores.setdefault(name, []).append(uar(truth, model.logits(part, "vote").argmax(axis=1)))
             if len(subset) > 1:
-                experts = np.zeros_like(vote)
-                for name in subset:
-                    alone = model.logits([{name: item[name]} for item in tracks], name)
-                    experts += np.log(apply_temperature(alone, model.temperature([name], name)))
-                key = "+".join(subset) + ", product of experts"
-                scores.setdefault(key, []).append(uar(truth, experts.argmax(axis=1)))
+                for way, said in merged(model, part, subset).items():
+                    scores.setdefault(f"{name}, {way}", []).append(uar(truth, said.argmax(axis=1)))
     return [
         _result(f"composed by label: {name}", "UAR", float(np.mean(values)), n=TRIPLES * len(SEEDS))
         for name, values in scores.items()
     ]
+
+
+def merged(
+    model: Model, tracks: Sequence[Mapping[str, Track]], subset: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """What merges several modalities instead of the learned vote: [N C] by way."""
+    experts = {
+        name: apply_temperature(
+            model.logits([{name: item[name]} for item in tracks], name), model.temperature([name], name)
+        )
+        for name in subset
+    }
+    together = apply_temperature(model.logits(tracks, "fused"), model.temperature(subset, "fused"))
+    product = sum(np.log(shares) for shares in experts.values())
+    return {
+        "product of experts": np.asarray(product),
+        "mean of experts": np.mean(list(experts.values()), axis=0),
+        "fused view alone": together,
+    }
 
 
 def _result(

@@ -91,9 +91,10 @@ class Session:
         """
         began = perf_counter()
         self._check_open()
+        checked = _checked(samples)
         self._take(words, faces)
-        if self._part is not None and len(samples):
-            self._sound.feed(_checked(samples))
+        if self._part is not None and len(checked):
+            self._sound.feed(checked)
         self._close_windows()
         closed = self._close_steps() if self._timeline else ()
         self._forget()
