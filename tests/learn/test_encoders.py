@@ -300,6 +300,16 @@ def test_vision_alone_equals_batched(name: str) -> None:
     alone_equals_batched(vision(name), [torch.rand(n, 3, 32, 32) for n in (3, 1, 2)])
 
 
+@pytest.mark.parametrize("name", VISION)
+def test_pictures_keep_their_times(name: str) -> None:
+    encoder, track = vision(name), batch([torch.rand(n, 3, 32, 32) for n in (3, 1)])
+    times = torch.rand(track.mask.shape)
+    timed = encoder(Track(track.values, track.mask, times))
+    assert timed.times is times
+    assert torch.equal(timed.values, encoder(track).values)
+    assert encoder(track).times is None
+
+
 @pytest.mark.parametrize("size", [48, 50, 112])
 def test_resnet_takes_any_size(size: int) -> None:
     track = vision("resnet")(batch([torch.rand(1, 3, size, size)]))

@@ -78,17 +78,20 @@ def test_reverberation_keeps_length_and_power_and_adds_a_tail():
 
 def test_crop():
     wave = np.arange(1000, dtype=np.int16)
-    cropped = aug.random_crop(wave, 300, rng())
+    cropped, first = aug.random_crop(wave, 300, rng())
     assert len(cropped) == 300
-    assert (np.diff(cropped) == 1).all()
-    np.testing.assert_array_equal(aug.random_crop(wave, 2000, rng()), wave)
+    assert first > 0
+    np.testing.assert_array_equal(cropped, np.arange(first, first + 300))
+    whole, first = aug.random_crop(wave, 2000, rng())
+    np.testing.assert_array_equal(whole, wave)
+    assert first == 0
 
 
 def test_augmented_speech_is_bounded_and_no_longer_than_asked():
     stored = np.round(tone(seconds=3.0) * 32767).astype(np.int16)
     config = AugmentConfig(speed_probability=1.0, noise_probability=1.0, reverb_probability=1.0, gain_db=30.0)
     for seed in range(20):
-        wave = aug.augment_speech(stored, RATE, config, rng(seed), voices)
+        wave, _ = aug.augment_speech(stored, RATE, config, rng(seed), voices)
         assert wave.dtype == np.float32
         assert len(wave) == pytest.approx(RATE, abs=2)
         assert len(wave) <= RATE
@@ -96,10 +99,37 @@ def test_augmented_speech_is_bounded_and_no_longer_than_asked():
         assert np.abs(wave).max() <= 1.0
 
 
+@pytest.mark.parametrize("speed", [0.8, 1.0, 1.25])
+def test_a_click_is_heard_where_the_stretch_says(speed):
+    """A click can be found again in what is heard: the waveform itself tells the time."""
+    config = AugmentConfig(
+        speed_probability=1.0,
+        speed_range=(speed, speed),
+        noise_probability=0,
+        reverb_probability=0,
+        gain_db=0,
+    )
+    at, heard = 1.7, 0
+    stored = np.zeros(3 * RATE, np.int16)
+    stored[round(at * RATE)] = 32000
+    for seed in range(20):
+        wave, stretch = aug.augment_speech(stored, RATE, config, rng(seed), voices)
+        assert stretch.speed == speed
+        expected = float(stretch.times(np.array([at], np.float32))[0])
+        inside = 0.01 < expected < len(wave) / RATE - 0.01
+        heard += inside
+        if inside:
+            assert np.abs(wave).argmax() / RATE == pytest.approx(expected, abs=2 / RATE)
+        elif not -0.01 < expected < len(wave) / RATE + 0.01:
+            assert np.abs(wave).max() < 0.05
+    assert 0 < heard < 20
+
+
 def test_augmentation_switched_off_changes_nothing():
     stored = np.round(tone() * 32767).astype(np.int16)
     off = AugmentConfig(speed_probability=0, noise_probability=0, reverb_probability=0, gain_db=0)
-    wave = aug.augment_speech(stored, RATE, off, rng(), voices)
+    wave, stretch = aug.augment_speech(stored, RATE, off, rng(), voices)
+    assert stretch == aug.Stretch(0.0, 1.0)
     np.testing.assert_array_equal(wave, stored.astype(np.float32) / 32768)
     off = AugmentConfig(flip=0, image_shift=0, image_erase=0, image_contrast=0)
     image = rng().random((3, 16, 16)).astype(np.float32)
@@ -110,8 +140,10 @@ def test_augmentation_is_a_function_of_its_generator():
     stored, config = np.round(tone() * 32767).astype(np.int16), AugmentConfig()
     image = rng().random((3, 16, 16)).astype(np.float32)
     for seed in range(5):
-        first, again = (aug.augment_speech(stored, RATE // 2, config, rng(seed), voices) for _ in range(2))
+        runs = [aug.augment_speech(stored, RATE // 2, config, rng(seed), voices) for _ in range(2)]
+        (first, stretch), (again, same) = runs
         np.testing.assert_array_equal(first, again)
+        assert stretch == same
         first, again = (aug.augment_image(image, config, rng(seed)) for _ in range(2))
         np.testing.assert_array_equal(first, again)
 

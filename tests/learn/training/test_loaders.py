@@ -27,6 +27,7 @@ def equal(left, right):
     for name, track in left.inputs.items():
         assert torch.equal(track.values, right.inputs[name].values)
         assert torch.equal(track.mask, right.inputs[name].mask)
+        np.testing.assert_equal(track.times, right.inputs[name].times)
     for name, values in left.targets.items():
         assert torch.equal(values, right.targets[name])
         assert torch.equal(left.target_mask[name], right.target_mask[name])

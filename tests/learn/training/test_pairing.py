@@ -1,12 +1,19 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from affetto.errors import DataError
 from affetto.learn.config import TaskConfig
-from affetto.learn.training.pairing import drop_modalities, only_evidence, pair_by_label, pair_count
-from affetto.records import Clip
+from affetto.learn.training.pairing import (
+    drop_modalities,
+    only_evidence,
+    pair_by_label,
+    pair_count,
+    words_as_text,
+)
+from affetto.records import Clip, Word
 
 TASK = TaskConfig("emotion", labels=("anger", "happiness", "sadness"))
 FULL = Clip("x", speech="s", text="t", vision="v", labels={"emotion": "anger"})
@@ -65,6 +72,28 @@ def test_what_was_recorded_together_stays_together():
     ]
     pairs = pair_by_label(clips, np.random.default_rng(0), task=TASK, size=4)
     assert {(pair.speech, pair.text, pair.vision) for pair in pairs} == {("s1", "t1", "v2")}
+
+
+def test_words_come_with_the_speech_that_they_were_said_in():
+    words = (Word("no", 2.1, 2.4),)
+    together = Clip("1", speech="s1", text="No!", words=words, start=2.0, labels={"emotion": "anger"})
+    (pair,) = pair_by_label([together], np.random.default_rng(0), task=TASK, size=1)[:1]
+    assert (pair.words, pair.start) == (words, 2.0)
+    apart = [replace(together, speech=None), Clip("2", speech="s2", labels={"emotion": "anger"})]
+    pair = pair_by_label(apart, np.random.default_rng(0), task=TASK, size=1)[0]
+    assert (pair.speech, pair.text, pair.words) == ("s2", "No!", ())
+
+
+def test_words_are_the_text_where_there_is_no_other():
+    clip = Clip("1", speech="s", words=(Word("no", 0.0, 0.2), Word("way", 0.3, 0.5)))
+    assert words_as_text(clip).text == "no way"
+    assert only_evidence(clip, ("speech", "text")).modalities() == ("speech", "text")
+    alone = only_evidence(clip, ("speech",))
+    assert (alone.modalities(), alone.words) == (("speech",), ())
+    assert words_as_text(replace(clip, text="No way!")).text == "No way!"
+    assert words_as_text(replace(clip, words=(Word(" ", 0.0, 0.1),))).text is None
+    assert words_as_text(replace(clip, scripted=True)).modalities() == ("speech",)
+    assert words_as_text(replace(clip, words=())) == replace(clip, words=())
 
 
 def test_nothing_to_pair_is_an_error():
