@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from affetto.align.activity import speech_probability, speech_spans
+from affetto.align.clock import RATE
 from affetto.bundle import DEFAULT_BUNDLE, FUSION, Bundle, open_bundle, subset_key
 from affetto.data.corpora import read_corpus
 from affetto.data.splits import reserve
@@ -29,7 +31,7 @@ from affetto.learn.config import TaskConfig
 from affetto.learn.export.card import Card, Result
 from affetto.learn.export.parts import Parts, subsets
 from affetto.learn.export.writer import load_config, with_calibration
-from affetto.learn.training.media_cache import MediaCache
+from affetto.learn.training.media_cache import MediaCache, as_float
 from affetto.learn.training.pairing import pair_by_label
 from affetto.learn.training.targets import target_of
 from affetto.records import Clip, Track
@@ -71,9 +73,22 @@ def open_model(path: str | None, precision: str) -> Model:
 
 
 def spoken(model: Model, clips: Sequence[Clip]) -> list[Result]:
-    """UAR per corpus on the reserved people, and calibration over all of them."""
-    logits = model.logits(model.encode(clips), "vote")
+    """UAR per corpus on the reserved people, as they were recorded and with other silences around them, and
+    calibration over all of them."""
     truth = np.array([EMOTIONS.index(str(clip.labels["emotion"])) for clip in clips])
+    recorded = model.logits(model.encode(clips), "vote")
+    found = per_corpus(clips, truth, recorded, "")
+    for name, change in (("cut to the speech", cut), ("between seconds of silence", surrounded)):
+        items = ({"speech": change(as_float(model.cache.speech(clip)))} for clip in clips)
+        logits = model.logits(model.parts.encode_items(items), "vote")
+        found += per_corpus(clips, truth, logits, f", {name}")
+    probabilities = apply_temperature(recorded, model.temperature(["speech"], "vote"))
+    found.append(_result("speech, reserved speakers", "ECE", ece(probabilities, truth), n=len(truth)))
+    return found
+
+
+def per_corpus(clips: Sequence[Clip], truth: np.ndarray, logits: np.ndarray, condition: str) -> list[Result]:
+    """UAR of each corpus among the classes that are whole in it; intervals over speakers."""
     corpora = np.array([str(clip.corpus) for clip in clips])
     speakers = np.array([f"{clip.corpus}/{clip.speaker}" for clip in clips])
     found = []
@@ -84,11 +99,20 @@ def spoken(model: Model, clips: Sequence[Clip]) -> list[Result]:
         here &= np.isin(truth, allowed)
         said = np.array(allowed)[logits[here][:, allowed].argmax(axis=1)]
         low, high = bootstrap(uar, truth[here], said, groups=speakers[here])
-        protocol = f"{name}, reserved speakers, {len(labels)} classes"
+        protocol = f"{name}, reserved speakers, {len(labels)} classes{condition}"
         found.append(_result(protocol, "UAR", uar(truth[here], said), low, high, int(here.sum())))
-    probabilities = apply_temperature(logits, model.temperature(["speech"], "vote"))
-    found.append(_result("speech, reserved speakers", "ECE", ece(probabilities, truth), n=len(truth)))
     return found
+
+
+def cut(samples: np.ndarray) -> np.ndarray:
+    """Samples [N] without the silence around the speech."""
+    spans = speech_spans(speech_probability(samples))
+    return samples[int(spans[0][0] * RATE) : int(spans[-1][1] * RATE)] if spans else samples
+
+
+def surrounded(samples: np.ndarray) -> np.ndarray:
+    """Samples [N] cut to the speech, with a second of digital silence before and after it."""
+    return np.pad(cut(samples), RATE)
 
 
 def written(model: Model, data: Path) -> list[Result]:

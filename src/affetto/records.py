@@ -127,7 +127,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Steps of one emotion, smoothed and merged; `confidence` is the mean of what they give it.
+    """Steps of one emotion, smoothed and merged; `confidence` is the geometric mean of what they give it.
 
     `emotion` is None for the reason `no_speech` or `low_confidence`, as in a Segment.
     """

@@ -39,7 +39,8 @@ def test_what_is_shown_without_colour() -> None:
         "  aaaaaaaaaaaaaaaaaaaa..........ssssssuuuu",
         "  anger                         sadne uns",
         "  0:00                0:05",
-        "  a anger 67%  s sadness 20%  u unsure 13%",
+        "  of the time spoken:  a anger 67%",
+        "  s sadness 20%  u unsure 13%",
         "  nobody speaks 0:02.5",
         "",
         "  0:00–0:05    anger       81%  “I said no”",
@@ -64,6 +65,8 @@ def test_columns_are_what_is_heard_longest() -> None:
     row = drawn(prediction(spans, 100.0), 54).splitlines()[0].strip()
     assert set(row) == {"j"}  # each column holds two seconds, of which joy has 1.2
     uneven = [Span(0.0, 1.0, "fear", 0.5), Span(1.0, 100.0, "joy", 0.5)]
+    sparse = [Span(0.0, 90.0, None, 0.0), Span(90.0, 90.5, "fear", 0.5), Span(90.5, 100.0, None, 0.0)]
+    assert drawn(prediction(sparse, 100.0), 54).splitlines()[0].strip() == "." * 45 + "f" + "." * 4  # not hidden
     assert drawn(prediction(uneven, 100.0), 104).splitlines()[0].strip() == "f" + "j" * 99
 
 

@@ -341,9 +341,18 @@ def test_parts_that_cannot_run(variant: Callable[..., Bundle], plain_bundle: Bun
     refused("internal", lambda: swapped.predict(text="happy"))
 
 
-def test_a_model_that_says_nan_is_not_believed(plain: Predictor) -> None:
-    overflowing = np.full(RATE, 3.4e38, np.float32)
-    assert "not a finite number" in refused("internal", lambda: plain.predict(speech=overflowing))
+def test_a_model_that_says_nan_is_not_believed(
+    plain_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("affetto.predictor.parts._call", lambda session, part, names, feeds: [
+        np.full((1, 4, 8), np.nan, np.float32) if part == "fusion" else np.ones((1, 4, 8), np.float32) for _ in names
+    ])  # fmt: skip
+    predictor = Predictor(plain_bundle)
+    assert "not a finite number" in refused("internal", lambda: predictor.predict(text="happy", language="en"))
+
+
+def test_samples_of_another_scale_are_refused(plain: Predictor) -> None:
+    assert "32768" in refused("audio_corrupt", lambda: plain.predict(speech=hum(1.0, 0.1) * 32768))
 
 
 def test_threads_share_a_predictor(plain_bundle: Bundle) -> None:

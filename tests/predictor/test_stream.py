@@ -245,6 +245,16 @@ def test_a_word_that_comes_late_is_shown_but_no_evidence(plain: Predictor, conve
     assert answer.warnings == ("words_late",)
 
 
+def test_words_after_the_end_do_not_count(plain: Predictor) -> None:
+    samples = voice(1.5, ANGER)
+    words = [Word("hm", 0.2, 0.5), Word("happy", 600.0, 601.0)]
+    answer = plain.predict(speech=samples, words=words, timeline=True)
+    assert answer.warnings == ("words_after_end",)
+    assert answer.words == (words[0],)
+    assert len(answer.segments) == 3
+    assert answer.probabilities == plain.predict(speech=samples, words=words[:1]).probabilities
+
+
 def test_faces_stand_where_they_were_seen(plain: Predictor, conversation: np.ndarray) -> None:
     white = np.ones((3, 32, 32), np.float32)
     session = plain.stream()

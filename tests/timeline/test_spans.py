@@ -43,14 +43,16 @@ def test_no_sequence_of_emotions_is_better(seed: int) -> None:
 
     best = max(itertools.product(range(3), repeat=7), key=score)
     spans = merge(steps_of(rows.tolist()))
-    told = [LABELS.index(s.emotion) for s in spans for _ in range(round((s.end - s.start) * 2))]
-    assert score(tuple(told)) == pytest.approx(score(best))
+    told = [s.emotion for s in spans for _ in range(round((s.end - s.start) * 2))]
+    if None not in told:  # a span that its own steps would call otherwise is unsure
+        assert score(tuple(map(LABELS.index, told))) == pytest.approx(score(best))
 
 
 def test_one_odd_step_makes_no_span() -> None:
     (span,) = merge(steps_of([A, A, N, A, A]))
     assert (span.start, span.end, span.emotion) == (0.0, 2.5, "anger")
-    assert span.confidence == pytest.approx((4 * 0.8 + 0.1) / 5)
+    means = np.exp((4 * np.log(A) + np.log(N)) / 5)
+    assert span.confidence == pytest.approx(means[0] / means.sum())
 
 
 def test_a_change_that_lasts_is_told() -> None:
@@ -73,6 +75,13 @@ def test_silence_is_a_span_when_it_lasts() -> None:
     assert spans[0].confidence == 0.0
     (nobody,) = merge(steps_of([None, None, None]))
     assert (nobody.start, nobody.end, nobody.reason) == (0.0, 1.5, NO_SPEECH)
+
+
+def test_what_comes_after_a_silence_is_judged_afresh() -> None:
+    doubtful = [0.35, 0.2, 0.45]
+    spans = merge(steps_of([A, A, A, None, None, doubtful]))
+    assert [s.emotion for s in spans] == ["anger", None, "sadness"]
+    assert merge(steps_of([A, A, A, None, doubtful]))[0].end == 2.5
 
 
 def test_a_span_is_unsure_where_most_of_it_is() -> None:

@@ -22,7 +22,7 @@ def test_every_row_has_every_column_and_its_values(call: Callable[..., Predictio
     prediction = call()
     rows = read(to_csv(prediction))
     views = ["speech_emotion", "speech_weight", "text_emotion", "text_weight"]
-    assert list(rows[0]) == ["start", "end", "emotion", "reason", "speech", *EMOTIONS, *views, "words"]
+    assert list(rows[0]) == ["start", "end", "emotion", "reason", "speech", "span", *EMOTIONS, *views, "words"]
     assert len(rows) == len(prediction.segments)
     for row, segment in zip(rows, prediction.segments, strict=True):
         assert None not in row
@@ -33,6 +33,8 @@ def test_every_row_has_every_column_and_its_values(call: Callable[..., Predictio
         given = {name: float(row[name]) for name in EMOTIONS if row[name]}
         assert given == pytest.approx(segment.probabilities, abs=5e-5)
         assert tuple(row["words"].split()) == segment.words
+        (span,) = [span for span in prediction.spans if span.start <= segment.start < span.end]
+        assert row["span"] == (span.emotion or ("unsure" if span.reason == "low_confidence" else ""))
         for view in ("speech", "text"):
             verdict = segment.modalities.get(view)
             assert row[f"{view}_emotion"] == (verdict.emotion if verdict else "")

@@ -119,13 +119,16 @@ def gather(arguments: Sequence[str], for_one: Mapping[str, Any], language: str |
         given = [name for name, value in for_one.items() if value is not None]
         if given:
             raise ConfigError(
-                "option_invalid", f"{' and '.join(given)} belongs to one FILE: give one, or a manifest"
+                "option_invalid", f"{' and '.join(given)} is for one recording or picture: give one FILE"
             )
         if "-" in arguments:
             raise ConfigError("option_invalid", "- (stdin) must be the only FILE")
     found = [item for argument in arguments for item in _expand(argument)]
     if several:
         return Items(tuple(_in_language(item, language) for item in found), True)
+    told = [name for name in ("--text", "--words", "--transcribe") if for_one[name] is not None]
+    if len(told) > 1:
+        raise ConfigError("option_invalid", f"{' and '.join(told)} both say what was said: give one")
     text, image = for_one["--text"], for_one["--image"]
     if not found and text is None and image is None and for_one["--words"] is None:
         raise DataError("nothing_to_predict", "give a FILE, --text or --image; see `affetto predict --help`")
@@ -235,11 +238,14 @@ def _answered(predictor: Predictor, item: Item, labels: list[str] | None) -> Pre
     """The answer to one item, with its timeline."""
     if item.data is None:
         return predictor.predict_clip(item.clip, timeline=True, labels=labels)
+    from affetto.predictor.inputs import is_video
+
     picture, clip = is_picture(item.data[:16]), item.clip
+    seen = picture or (clip.vision is None and is_video(item.data))
     return predictor.predict(
         speech=None if picture else item.data,
         text=clip.text,
-        vision=item.data if picture else clip.vision,
+        vision=item.data if seen else clip.vision,
         words=clip.words,
         timeline=True,
         labels=labels,

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from affetto.errors import AffettoError
 from affetto.records import MODALITIES, Prediction, Verdict
-from affetto.timeline.wording import REASONS, VIEWS, WARNINGS
+from affetto.timeline.wording import REASONS, VIEWS, WARNINGS, clock
 
 _COLOURS = {
     "anger": "red",
@@ -74,10 +74,8 @@ def show(prediction: Prediction, console: Console) -> None:
 def answer(prediction: Prediction, width: int, marks: Glyphs) -> list[Text]:
     """One answer as lines for a window of `width` columns."""
     lines = [_title(prediction, marks), Text(), *_headline(prediction), Text()]
-    lines += _bars(prediction.probabilities, width, marks)
-    if prediction.probabilities:
-        lines.append(Text())
-    lines += _verdicts(prediction)
+    if prediction.probabilities and prediction.reason != "no_speech":  # which nobody should read as an opinion
+        lines += [*_bars(prediction.probabilities, width, marks), Text(), *_verdicts(prediction)]
     for name, said in prediction.tasks.items():
         lines.append(Text(f"  {printable(name)}: {_task(said)}"))
     for code in prediction.warnings:
@@ -125,7 +123,8 @@ def shortened(name: str, room: int) -> str:
 def _title(prediction: Prediction, marks: Glyphs) -> Text:
     facts = [printable(prediction.file)] if prediction.file else []
     if prediction.duration is not None:
-        facts.append(f"{prediction.duration:.1f} s")
+        seconds = prediction.duration
+        facts.append(f"{seconds:.1f} s" if seconds < 60 else clock(seconds))
     given = [VIEWS[m] for m in MODALITIES if m in prediction.modalities]
     return Text(f" {marks.dot} ".join(facts or [" + ".join(given) or "answer"]), style="dim")
 

@@ -60,14 +60,15 @@ def strip(prediction: Prediction, width: int, marks: Glyphs, *, coloured: bool) 
 
 
 def _columns(spans: Sequence[Span], count: int, seconds: float) -> list[str | None]:
-    """What is heard longest in each of `count` equal parts of the recording; None: nobody speaks."""
+    """What is heard longest in each of `count` equal parts of the recording; None: nobody speaks in it."""
     step = seconds / count
     totals: list[dict[str | None, float]] = [{} for _ in range(count)]
-    for span in spans:
+    for span in (span for span in spans if called(span) is not None):
         first, last = int(span.start / step), min(int(span.end / step), count - 1)
         for column in range(first, last + 1):
             part = min(span.end, (column + 1) * step) - max(span.start, column * step)
-            totals[column][called(span)] = totals[column].get(called(span), 0.0) + max(part, 0.0)
+            if part > 0:
+                totals[column][called(span)] = totals[column].get(called(span), 0.0) + part
     return [max(total, key=lambda name: total[name]) if total else None for total in totals]
 
 
@@ -124,7 +125,7 @@ def _legend(prediction: Prediction, signs: Mapping[str, str], room: int) -> list
     silent = length(prediction) - total
     if silent >= 0.05:
         entries.append(Text(f"{NOBODY} {clock(silent)}", style="dim"))
-    lines = [Text()]
+    lines = [Text("of the time spoken:", style="dim") if entries and total else Text()]
     for entry in entries:
         if lines[-1] and len(lines[-1]) + 2 + len(entry) > room:
             lines.append(Text())

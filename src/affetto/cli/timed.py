@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from affetto.cli.item import Item
-from affetto.errors import ConfigError
+from affetto.errors import ConfigError, DataError
+from affetto.media.limits import LONG_AUDIO
 from affetto.records import Prediction, Word
 
 if TYPE_CHECKING:
@@ -23,17 +24,17 @@ _SHOWN_PROBLEMS = 5
 def with_words(item: Item, file: str | None, recogniser: str | None, decoder: Decoder | None) -> Item:
     """The item with the words of a file, or those that a recogniser hears in it.
 
-    Lines of the file that could not be used are told on stderr. Raises ConfigError `option_invalid` for both
-    at once and for a recogniser without a recording, and what reading and recognising raise.
+    What could not be used of the file is told on stderr. Raises ConfigError `option_invalid` for a recogniser
+    without a recording, and what reading and recognising raise.
     """
-    if file is not None and recogniser is not None:
-        raise ConfigError("option_invalid", "--words and --transcribe both say what was said: give one")
     words: Sequence[Word] = ()
     if file is not None:
         from affetto.align.words import read_words
 
         found = read_words(file)
         _tell(file, found.problems)
+        if not found.words:
+            _note(f"{file}: holds no words")
         words = found.words
     elif recogniser is not None:
         words = _recognised(item, recogniser, decoder)
@@ -53,12 +54,17 @@ def write_timeline(prediction: Prediction, item: Item, path: Path, decoder: Deco
     """Write the timeline of an item; a page gets its sound as well."""
     from affetto.timeline import write_timeline as write
 
+    if not prediction.segments:
+        raise DataError(
+            "nothing_to_predict", f"no timeline to write to {path}: give a recording, or words with times"
+        )
     source = item.data or item.clip.speech
     if path.suffix.lower() != ".html" or source is None or decoder is None or prediction.duration is None:
         write(prediction, path)
-        return
-    link = None if item.data else os.path.relpath(str(item.clip.speech), path.parent)
-    write(prediction, path, audio=decoder.iter_audio(source), link=link)
+    else:
+        link = None if item.data else os.path.relpath(str(item.clip.speech), path.parent)
+        write(prediction, path, audio=decoder.iter_audio(source, limits=LONG_AUDIO), link=link)
+    _note(f"wrote {path}")
 
 
 def _recognised(item: Item, name: str, decoder: Decoder | None) -> Sequence[Word]:
@@ -70,14 +76,22 @@ def _recognised(item: Item, name: str, decoder: Decoder | None) -> Sequence[Word
     import numpy as np
 
     recogniser = load_recogniser(name)
-    return recogniser.transcribe(np.concatenate(list(decoder.iter_audio(source))), item.clip.language)
+    waveform = np.concatenate(list(decoder.iter_audio(source, limits=LONG_AUDIO)))
+    words = recogniser.transcribe(waveform, item.clip.language)
+    if name == "pocketsphinx":
+        _note("pocketsphinx gets about every second word wrong, and wrong words count: use a Whisper for real work")
+    return words
 
 
 def _tell(file: str, problems: Sequence[Problem]) -> None:
-    from affetto.cli.show import printable
-
     lines = [f"{file}: {problem}" for problem in problems[:_SHOWN_PROBLEMS]]
     if len(problems) > _SHOWN_PROBLEMS:
         lines.append(f"{file}: {len(problems) - _SHOWN_PROBLEMS} more lines could not be used")
     for line in lines:
-        print(printable(line), file=sys.stderr)
+        _note(line)
+
+
+def _note(line: str) -> None:
+    from affetto.cli.show import printable
+
+    print(printable(line), file=sys.stderr)

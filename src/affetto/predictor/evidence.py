@@ -65,6 +65,10 @@ class Evidence:
             for time, crop in faces:
                 self._faces.add(to_samples(time), self._parts.vision(crop[None], time))
 
+    def end_at(self, last: int) -> int:
+        """Drop the words after the end of the recording; how many there were."""
+        return self._words.drop_from(last)
+
     def forget(self, before: int) -> None:
         """Faces seen before this sample are not asked for again."""
         self._faces.drop(before)
@@ -184,6 +188,11 @@ class _Timed(Generic[T]):
 
     def between(self, first: int, last: int | None) -> list[T]:
         return self.items[self.index(first) : None if last is None else self.index(last)]
+
+    def drop_from(self, place: int) -> int:
+        count = len(self.places) - self.index(place)
+        del self.places[self.index(place) :], self.items[len(self.items) - count :]
+        return count
 
     def drop(self, before: int) -> None:
         count = self.index(before)

@@ -42,6 +42,7 @@ LEAST_SPEECH = 0.15
 #: A step is spoken when at least this share of it is.
 _LEAST_SHARE = 0.1
 _FRAME, _FIRST_CENTRE = RATE // activity.FRAME_RATE, to_samples(activity.FIRST_FRAME)  # samples
+_HIGHEST = 8.0  # 18 dB over full scale: samples beyond are numbers of another scale
 _SPEECH = 0.5  # probability from which a frame is speech
 _PAUSE = 0.2  # seconds without speech that end an utterance
 _EDGE = 0.03  # seconds kept on either side of an utterance: the soft edges of words
@@ -111,6 +112,8 @@ class Session:
         self._finished = True
         self._check_length()
         self._sound.finish()
+        if self._sound.count and self._evidence.end_at(self._sound.count):
+            self._warnings.append("words_after_end")
         self._close_windows()
         in_one_window = self._windows.count == 0
         outputs, refused = self._answer()
@@ -166,7 +169,10 @@ class Session:
             refused = "language_not_supported"
             tracks = self._evidence.unread
         if not tracks:
-            raise DataError("nothing_to_predict", "nothing came: feed samples, words or faces before finish()")
+            raise DataError(
+                "nothing_to_predict",
+                f"{self._file or 'nothing came'}: no sound, no words and no face in it to judge; give another",
+            )
         self._used = {*tracks}
         return self._parts.fuse(tracks), refused
 
@@ -397,10 +403,17 @@ def _pair(spans: NDArray[np.int64]) -> tuple[int, int]:
 
 
 def _checked(samples: Any) -> NDArray[np.float32]:
+    """Samples [n] as float32, or MediaError."""
     values = np.asarray(samples)
     if values.ndim != 1 or not np.issubdtype(values.dtype, np.floating):
         found = f"{values.dtype} {list(values.shape)}"
         raise MediaError("audio_corrupt", f"speech is an array {found}: expected float samples [N] at 16 kHz")
     if not np.isfinite(values).all():
         raise MediaError("audio_not_finite", "speech holds NaN or infinite samples: clean the array first")
+    if len(values) and np.abs(values).max() > _HIGHEST:
+        raise MediaError(
+            "audio_corrupt",
+            f"speech holds a sample of {np.abs(values).max():.6g}, expected -1 to 1: divide it by its full scale, "
+            "which is 32768 for 16-bit samples",
+        )
     return values.astype(np.float32)

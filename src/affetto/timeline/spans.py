@@ -1,9 +1,11 @@
 """From steps to spans: the smoothest story that the steps support, told in stretches of one emotion.
 
-The rule. Each step that is spoken votes with its log-probabilities; going from one emotion to another costs
-`SWITCH_COST`; the sequence with the highest sum is found exactly (Viterbi 1967). Steps of one emotion are
-merged. A silence of `PAUSE` seconds or more becomes a span of its own in which nobody speaks; a shorter one
-belongs to the span around it, and between two emotions to the first.
+The rule. A silence of `PAUSE` seconds or more becomes a span of its own in which nobody speaks, and what comes
+after it has nothing to do with what was before. Within what is said between two of them, each step that is
+spoken votes with its log-probabilities; going from one emotion to another costs `SWITCH_COST`; the sequence
+with the highest sum is found exactly (Viterbi 1967), and steps of one emotion are merged. A shorter silence
+belongs to the span around it, and between two emotions to the first. A span is as sure as the normalised
+geometric mean of its steps; where that prefers another emotion, or most steps are unsure, it is unsure.
 """
 
 from __future__ import annotations
@@ -29,20 +31,25 @@ def merge(steps: Steps) -> tuple[Span, ...]:
         return ()
     probabilities = steps.probabilities()
     spoken = ~np.isnan(probabilities[:, 0])
-    if not spoken.any():
-        story = np.full(len(steps), _NOBODY)
-    else:
-        story = np.where(_silent(spoken, steps.hop), _NOBODY, _smoothest(probabilities))
+    votes = np.log(np.clip(probabilities, 1e-6, None))
+    silent = _silent(spoken, steps.hop)
+    story = np.full(len(steps), _NOBODY)
+    for first, last in _stretches(~silent):
+        story[first:last] = _smoothest(np.nan_to_num(votes[first:last], nan=0.0))
     starts = np.flatnonzero(np.diff(story, prepend=_NOBODY - 1))
     return tuple(
-        _span(steps, probabilities, int(story[first]), int(first), int(last))
+        _span(steps, votes, int(story[first]), int(first), int(last))
         for first, last in pairwise([*starts, len(steps)])
     )
 
 
-def _smoothest(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
-    """[S C] with NaN rows where nothing is said -> the best sequence of emotions [S]."""
-    votes = np.nan_to_num(np.log(np.clip(probabilities, 1e-6, None)), nan=0.0)
+def _stretches(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """[K 2]: where each run of True begins and ends."""
+    return np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]))).reshape(-1, 2)
+
+
+def _smoothest(votes: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Log-probabilities [S C], 0 where nothing is said -> the best sequence of emotions [S]."""
     best = votes[0]
     came_from = np.zeros(votes.shape, np.int64)
     own = np.arange(votes.shape[1])
@@ -61,23 +68,22 @@ def _smoothest(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _silent(spoken: NDArray[np.bool_], hop: float) -> NDArray[np.bool_]:
     """[S]: steps of silences that last `PAUSE` or longer."""
-    edges = np.flatnonzero(np.diff(spoken, prepend=~spoken[0], append=~spoken[-1]))
     silent = ~spoken
-    for first, last in pairwise(edges):
+    for first, last in _stretches(silent):
         if (last - first) * hop < PAUSE:
             silent[first:last] = False
     return silent
 
 
-def _span(steps: Steps, probabilities: NDArray[np.float64], emotion: int, first: int, last: int) -> Span:
+def _span(steps: Steps, votes: NDArray[np.float64], emotion: int, first: int, last: int) -> Span:
     words = tuple(word for step in range(first, last) for word in steps.words.get(step, ()))
     start, end = first * steps.hop, float(steps.ends()[last - 1])
-    if emotion == _NOBODY:
+    said = votes[first:last][~np.isnan(votes[first:last, 0])]
+    if emotion == _NOBODY or not len(said):
         return Span(start, end, None, 0.0, words, NO_SPEECH)
-    given = probabilities[first:last, emotion]
-    said = ~np.isnan(given)
-    confidence = float(given[said].mean()) if said.any() else 0.0
-    unsure = steps.unsure()[first:last].sum() * 2 > said.sum()
+    powers = np.exp(said.mean(axis=0))
+    confidence = float(powers[emotion] / powers.sum())
+    unsure = powers.argmax() != emotion or steps.unsure()[first:last].sum() * 2 > len(said)
     return Span(
         start,
         end,

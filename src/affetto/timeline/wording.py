@@ -25,6 +25,7 @@ WARNINGS: Mapping[str, str] = {
     "speech_not_in_model": "This model does not listen to speech, so the recording did not count.",
     "text_not_in_model": "This model does not read text, so the text did not count.",
     "vision_not_in_model": "This model does not look at faces, so the picture did not count.",
+    "words_after_end": "Some words lie after the end of the recording and did not count: do they belong to it?",
     "words_late": "Some words came after their part of the timeline was answered, so they did not count there.",
 }
 
