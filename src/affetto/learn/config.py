@@ -64,6 +64,7 @@ class AugmentConfig:
     speed_probability: Share = 0.5
     speed_range: tuple[Positive, Positive] = (0.9, 1.1)
     reverb_probability: Share = 0.3
+    margin_probability: Share = 0.0  # of other silences around a clip
     crop_seconds: tuple[Positive, Positive] = (1.5, 4.0)  # length of the random crop, drawn uniformly
     word_dropout: Share = 0.1
     flip: Share = 0.5

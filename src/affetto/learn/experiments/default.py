@@ -50,7 +50,7 @@ _LANGUAGE = TaskConfig("language", labels=("en", "other"), views=("text",), weig
 _SPEECH = StageConfig(
     "speech",
     ("speech",),
-    steps=2600,
+    steps=2000,
     batch_size=32,
     lr=3e-3,
     weight_decay=0.02,
@@ -118,6 +118,8 @@ def default() -> ExperimentConfig:
             validation=0.15,
             augment=AugmentConfig(
                 noise_probability=0.5,
+                gain_db=12.0,
+                margin_probability=0.8,
                 snr_low=5.0,
                 snr_high=25.0,
                 speed_probability=0.6,
