@@ -19,7 +19,7 @@ from affetto.bundle import Bundle
 from affetto.errors import AffettoError
 from affetto.labels import EMOTIONS
 from affetto.predictor import Predictor
-from affetto.records import MODALITIES, Clip
+from affetto.records import MODALITIES, Clip, Word
 from sounds import voice_like
 
 RATE = 16000
@@ -182,6 +182,15 @@ def test_a_clip_is_its_part_of_the_recording(plain: Predictor, wav: Callable[...
     second = plain.predict_clip(Clip("b", speech=str(path), start=1.0))
     assert (second.emotion, second.duration, second.file) == ("happiness", 1.0, str(path))
     assert plain.predict_clip(whole).duration == 2.0
+
+
+def test_the_words_of_a_clip_are_those_of_its_part(plain: Predictor, wav: Callable[..., Path]) -> None:
+    path = str(wav(hum(3.0, 0.0)))
+    words = (Word("furious", 0.1, 0.5), Word("happy", 1.2, 1.4), Word("gloomy", 2.5, 2.9))
+    part = plain.predict_clip(Clip("a", speech=path, start=1.0, end=2.0, words=words))
+    assert [(word.text, round(word.start, 3)) for word in part.words] == [("happy", 0.2)]
+    assert part.emotion == "happiness"
+    assert part.warnings == ()
 
 
 def test_scripted_words_are_no_evidence(plain: Predictor, wav: Callable[..., Path]) -> None:

@@ -132,7 +132,7 @@ class Predictor:
             speech=clip.speech if "speech" in used else None,
             text=clip.text if "text" in used else None,
             vision=clip.vision if "vision" in used else None,
-            words=() if clip.scripted else _since(clip.start or 0.0, clip.words),
+            words=() if clip.scripted else _within(clip.words, clip.start or 0.0, clip.end or math.inf),
             start=clip.start,
             end=clip.end,
             language=clip.language,
@@ -274,6 +274,7 @@ def _found_face(image: np.ndarray, size: int) -> np.ndarray | None:
     return None if box is None else crop_face(image, box, size)
 
 
-def _since(start: float, words: Sequence[Word]) -> tuple[Word, ...]:
-    """Words of a medium as words of the part of it that begins at `start` seconds."""
-    return tuple(replace(word, start=max(word.start - start, 0.0), end=max(word.end - start, 0.0)) for word in words)
+def _within(words: Sequence[Word], start: float, end: float) -> tuple[Word, ...]:
+    """The words of a medium whose middle lies in a part of it, with times from the part's start on."""
+    inside = (word for word in words if start <= (word.start + word.end) / 2 < end)
+    return tuple(replace(word, start=max(word.start - start, 0.0), end=word.end - start) for word in inside)
