@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,9 +31,10 @@ from affetto.learn.config import TaskConfig
 from affetto.learn.export.card import Card, Result
 from affetto.learn.export.parts import Parts, subsets
 from affetto.learn.export.writer import load_config, with_calibration
-from affetto.learn.training.media_cache import MediaCache, as_float
+from affetto.learn.training.media_cache import MediaCache
 from affetto.learn.training.pairing import pair_by_label
 from affetto.learn.training.targets import target_of
+from affetto.media import decode_audio
 from affetto.records import Clip, Track
 
 TASK = TaskConfig("emotion", labels=EMOTIONS)
@@ -79,7 +80,9 @@ def spoken(model: Model, clips: Sequence[Clip]) -> list[Result]:
     recorded = model.logits(model.encode(clips), "vote")
     found = per_corpus(clips, truth, recorded, "")
     for name, change in (("cut to the speech", cut), ("between seconds of silence", surrounded)):
-        items = ({"speech": change(as_float(model.cache.speech(clip)))} for clip in clips)
+        cache = MediaCache(load_config(model.bundle), decode_speech=changed(change))
+        cache.add(clips)
+        items = ({"speech": cache.window(clip)} for clip in clips)
         logits = model.logits(model.parts.encode_items(items), "vote")
         found += per_corpus(clips, truth, logits, f", {name}")
     probabilities = apply_temperature(recorded, model.temperature(["speech"], "vote"))
@@ -102,6 +105,15 @@ def per_corpus(clips: Sequence[Clip], truth: np.ndarray, logits: np.ndarray, con
         protocol = f"{name}, reserved speakers, {len(labels)} classes{condition}"
         found.append(_result(protocol, "UAR", uar(truth[here], said), low, high, int(here.sum())))
     return found
+
+
+def changed(change: Callable[[np.ndarray], np.ndarray]) -> Callable[..., np.ndarray]:
+    """A decoder of recordings that were changed before anybody heard them."""
+
+    def decode(path: str, *, start: float | None, end: float | None) -> np.ndarray:
+        return change(decode_audio(path, start=start, end=end))
+
+    return decode
 
 
 def cut(samples: np.ndarray) -> np.ndarray:

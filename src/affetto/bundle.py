@@ -37,13 +37,15 @@ class SpeechPart(BaseModel, frozen=True, extra="forbid"):
     """The speech part takes a waveform [B N] at `rate` Hz; its Track [B T width] has `clock` frames/s.
 
     A recording is answered in windows of `window_seconds`, a step of its timeline by the `timeline_seconds`
-    around it: about the length of the clips that the part was trained on.
+    around it: about the length of the clips that the part was trained on. Of what is no speech before and
+    after, `margin_seconds` are left; None leaves all.
     """
 
     rate: int = 16000
     min_seconds: float = Field(default=0.2, gt=0)
     window_seconds: float = Field(default=12.0, gt=0)
     timeline_seconds: float = Field(default=2.5, ge=0.5)
+    margin_seconds: float | None = Field(default=None, ge=0)
     width: int = Field(gt=0)
     clock: float | None = None
 

@@ -20,7 +20,7 @@ def sound_of(pattern: str) -> _Sound:
 
 def heard(pattern: str, step: tuple[float, float], window: tuple[float, float]) -> tuple[float, float]:
     samples = [(int(a * 16000), int(b * 16000)) for a, b in (step, window)]
-    start, end = sound_of(pattern).utterance(*samples)
+    start, end = sound_of(pattern).utterance(*samples, 0.03)
     return start / 16000, end / 16000
 
 

@@ -181,6 +181,21 @@ def speech_spans(probability: NDArray[np.floating], threshold: float = 0.5) -> t
     )
 
 
+def trimmed(
+    probability: NDArray[np.floating], samples: int, margin: float | None, threshold: float = 0.5
+) -> tuple[int, int]:
+    """Where a recording of `samples` begins and ends, in samples, when no more than `margin` seconds of what is
+    no speech are left on either side: from the probabilities of its frames [T].
+
+    The whole recording when `margin` is None, or nobody speaks.
+    """
+    spoken = np.flatnonzero(probability > threshold)
+    if margin is None or not len(spoken):
+        return 0, samples
+    rest = round(margin * RATE)
+    return max(int(spoken[0]) * _HOP - rest, 0), min(int(spoken[-1]) * _HOP + _SHORTEST + rest, samples)
+
+
 def cues(waveform: NDArray[np.floating]) -> Floats:
     """What the decision is made from: [N] -> [T 5]. The margin in dB by which a frame is a sound, and the
     harmonicity, steadiness, change and alternation of the sounds around it.

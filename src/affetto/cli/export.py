@@ -70,6 +70,7 @@ def bundle_of(source: str | None) -> str | None:
 
 def read_items(bundle: Bundle, clips: Sequence[Clip]) -> Iterator[dict[str, Any]]:
     """The media of clips as a bundle's parts take them: speech [N], text [T], vision [1 3 S S]."""
+    from affetto.align.activity import speech_probability, trimmed
     from affetto.features.faces import face_crop
     from affetto.features.text import encode, load_tokenizer
     from affetto.media import decode_audio, decode_image
@@ -79,8 +80,10 @@ def read_items(bundle: Bundle, clips: Sequence[Clip]) -> Iterator[dict[str, Any]
     for clip in clips:
         item: dict[str, Any] = {}
         if parts.speech and clip.speech:
+            samples = decode_audio(clip.speech, start=clip.start, end=clip.end)
+            first, last = trimmed(speech_probability(samples), len(samples), parts.speech.margin_seconds)
             window = round(parts.speech.window_seconds * parts.speech.rate)
-            item["speech"] = decode_audio(clip.speech, start=clip.start, end=clip.end)[:window]
+            item["speech"] = samples[first:last][:window]
         if parts.text and tokenizer and clip.text and not clip.scripted:
             item["text"] = encode(tokenizer, clip.text, parts.text.max_tokens)
         if parts.vision and clip.vision:

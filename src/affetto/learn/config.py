@@ -64,7 +64,6 @@ class AugmentConfig:
     speed_probability: Share = 0.5
     speed_range: tuple[Positive, Positive] = (0.9, 1.1)
     reverb_probability: Share = 0.3
-    margin_probability: Share = 0.0  # of other silences around a clip
     crop_seconds: tuple[Positive, Positive] = (1.5, 4.0)  # length of the random crop, drawn uniformly
     word_dropout: Share = 0.1
     flip: Share = 0.5
@@ -117,11 +116,14 @@ class SpeechConfig:
     channels: of the convolutional net's stages.
     layers, width, heads: of what follows it (context convolutions, GRU, Transformer).
     normalise_seconds: each frame is taken minus the mean of the frames this far to either side.
+    margin_seconds: what is no speech before and after is cut off but for this much; None leaves it. How much
+        there is differs between corpora, and a model that hears it learns to tell them apart.
     """
 
     name: str = "cnn"
     n_mels: Count = 64
     normalise_seconds: Positive = 1.5
+    margin_seconds: NotNegative | None = None
     channels: tuple[Count, ...] = (24, 32, 64, 96)
     width: Count = 128
     layers: Whole = 2

@@ -45,7 +45,7 @@ _FRAME, _FIRST_CENTRE = RATE // activity.FRAME_RATE, to_samples(activity.FIRST_F
 _HIGHEST = 8.0  # 18 dB over full scale: samples beyond are numbers of another scale
 _SPEECH = 0.5  # probability from which a frame is speech
 _PAUSE = 0.2  # seconds without speech that end an utterance
-_EDGE = 0.03  # seconds kept on either side of an utterance: the soft edges of words
+_EDGE = 0.03  # seconds kept on either side of an utterance, where the part does not say: soft edges of words
 _SHORTEST = 0.8  # seconds that a step is judged by at least, where its window has them
 
 _SIDE_BY_SIDE = 2  # steps judged at once, when several have closed
@@ -74,6 +74,7 @@ class Session:
         self._grid = Grid(HOP, self._part.timeline_seconds if self._part else HOP)
         self._timeline = timeline and bool(answers.labels)
         self._steps = Steps(answers.labels, answers.views, HOP)
+        self._margin = self._part.margin_seconds if self._part else None
         self._window = int(self._part.window_seconds * RATE) if self._part else 0
         self._windows = _Mean()
         self._used: set[str] = set()
@@ -142,7 +143,7 @@ class Session:
     def _answer_window(self, start: int, end: int, beside: dict[str, Track]) -> None:
         seconds = self._sound.speech_seconds(start, end)
         if seconds >= LEAST_SPEECH:
-            tracks = {**beside, "speech": self._speech(start, end)}
+            tracks = {**beside, "speech": self._speech(*self._sound.spoken(start, end, self._margin))}
             self._used |= {*tracks}
             self._windows.add(self._parts.fuse(tracks), seconds)
         else:
@@ -236,7 +237,8 @@ class Session:
         window = _pair(self._grid.windows(closes, first=number))
         share = self._sound.speech_share(*step) if heard else None
         spoken = (share or 0.0) >= _LEAST_SHARE and self._sound.speech_seconds(*window) >= LEAST_SPEECH
-        heard_in = self._sound.utterance(step, window) if spoken else None
+        edge = _EDGE if self._margin is None else self._margin
+        heard_in = self._sound.utterance(step, window, edge) if spoken else None
         return _Step(to_seconds(step[1]), share, heard_in, self._evidence.step(step, window, spoken))
 
     def _judged(self, step: _Step) -> dict[str, Any] | None:
@@ -332,15 +334,23 @@ class _Sound:
         frames = self._speech(start, end)
         return float(frames.mean()) if len(frames) else 0.0
 
-    def utterance(self, step: tuple[int, int], window: tuple[int, int]) -> tuple[int, int]:
-        """The part of a window that is spoken in one breath with its step, in samples."""
+    def spoken(self, start: int, end: int, margin: float | None) -> tuple[int, int]:
+        """A stretch [start, end) without what is no speech at its ends, but for `margin` seconds."""
+        first, last = self._frames(start, end)
+        probability = np.array(self._probability[first:last], np.float32)
+        left, right = activity.trimmed(probability, end - start, margin, _SPEECH)
+        return start + left, start + right
+
+    def utterance(self, step: tuple[int, int], window: tuple[int, int], edge: float) -> tuple[int, int]:
+        """The part of a window that is spoken in one breath with its step, and `edge` seconds on either side,
+        in samples."""
         first, last = self._frames(*step)
         speech = self._speech(*window)
         offset = self._frames(*window)[0]
         inside = np.flatnonzero(speech[first - offset : last - offset]) + first - offset
         start = inside[0] - _reach(speech[: inside[0]][::-1]) + offset
         end = inside[-1] + 1 + _reach(speech[inside[-1] + 1 :]) + offset
-        start, end = start * _FRAME - to_samples(_EDGE), end * _FRAME + to_samples(_EDGE)
+        start, end = start * _FRAME - to_samples(edge), end * _FRAME + to_samples(edge)
         more = max(to_samples(_SHORTEST) - (end - start), 0) // 2
         return max(int(start) - more, window[0]), min(int(end) + more, window[1])
 

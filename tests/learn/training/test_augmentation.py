@@ -164,33 +164,6 @@ def test_shift_repeats_the_edge():
     np.testing.assert_array_equal(sideways[0, 0], [0, 0, 1, 2])
 
 
-def test_margins_change_and_the_sound_does_not():
-    sound = (tone(440.0, 0.6) * 32767).astype(np.int16)
-    clip = np.concatenate([np.zeros(RATE, np.int16), sound, np.zeros(RATE // 2, np.int16)])
-    lengths = set()
-    for seed in range(40):
-        changed, start = aug.change_margins(clip, rng(seed))
-        place = RATE - start  # where the sound is now
-        np.testing.assert_array_equal(changed[place + 1 : place + len(sound)], sound[1:])
-        assert np.abs(np.concatenate([changed[:place], changed[place + len(sound) :]])).max(initial=0) < 200
-        lengths.add(len(changed) / RATE)
-    assert min(lengths) < 0.9
-    assert max(lengths) > 1.9
-    silent, start = aug.change_margins(np.zeros(RATE, np.int16), rng())
-    assert len(silent) >= RATE
-
-
-def test_margins_move_the_clock():
-    clip = np.concatenate([np.zeros(RATE, np.int16), (tone(440.0, 0.6) * 32767).astype(np.int16)])
-    config = AugmentConfig(
-        noise_probability=0, speed_probability=0, reverb_probability=0, gain_db=0, margin_probability=1
-    )
-    for seed in range(10):
-        heard, stretch = aug.augment_speech(clip, 5 * RATE, config, rng(seed), voices)
-        begins = np.flatnonzero(np.abs(heard) > 0.05)[0] / RATE
-        assert stretch.times(np.array([1.0]))[0] == pytest.approx(begins, abs=0.002)
-
-
 def test_a_turn_of_a_quarter_is_a_transposition():
     image = rng().random((3, 9, 9)).astype(np.float32)
     np.testing.assert_allclose(aug.turn_image(image, 0.0, 1.0), image, atol=1e-6)

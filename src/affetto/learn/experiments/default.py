@@ -119,7 +119,6 @@ def default() -> ExperimentConfig:
             augment=AugmentConfig(
                 noise_probability=0.5,
                 gain_db=12.0,
-                margin_probability=0.8,
                 snr_low=5.0,
                 snr_high=25.0,
                 speed_probability=0.6,
@@ -132,7 +131,7 @@ def default() -> ExperimentConfig:
         ),
         model=ModelConfig(
             dim=128,
-            speech=SpeechConfig(),
+            speech=SpeechConfig(margin_seconds=0.2),
             text=TextConfig(vocab_size=8000, width=128, layers=2, dropout=0.3),
             vision=VisionConfig(),
             fusion=FusionConfig(name="hybrid", dropout=0.3),

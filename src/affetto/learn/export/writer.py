@@ -222,8 +222,8 @@ def _parts_info(model: Recogniser, config: ModelConfig, facts: Facts) -> Parts:
     parts: dict[str, Any] = {}
     for name, encoder in model.encoders.items():
         track = {"width": encoder.out_dim, "clock": encoder.rate}
-        if name == "speech":
-            parts[name] = SpeechPart(**track)  # type: ignore[arg-type]
+        if name == "speech" and config.speech is not None:
+            parts[name] = SpeechPart(margin_seconds=config.speech.margin_seconds, **track)  # type: ignore[arg-type]
         if name == "text" and config.text is not None:
             parts[name] = TextPart(languages=facts.languages, max_tokens=config.text.max_tokens, **track)  # type: ignore[arg-type]
         if name == "vision" and config.vision is not None:

@@ -23,7 +23,6 @@ Planes = NDArray[np.float32]
 Sample = TypeVar("Sample", np.int16, np.float32)
 
 RATE = 16000
-_MARGINS = ((0.0, 0.1), (0.0, 0.5), (0.3, 1.0))  # seconds of silence on either side of a clip
 _NOISE_SECONDS = 60  # one bank per colour; a random offset into a minute is as good as fresh noise, and free
 
 
@@ -46,16 +45,12 @@ def augment_speech(
     rng: np.random.Generator,
     voices: Callable[[np.random.Generator], Waveform],
 ) -> tuple[Waveform, Stretch]:
-    """At most `samples` of a clip stored as int16 [N]: with other silences around it, cropped, faster or
-    slower, in a room, noisy, louder.
+    """At most `samples` of a clip stored as int16 [N]: cropped, faster or slower, in a room, noisy, louder.
 
     `voices` gives another clip of the corpora, for babble. The order is that of nature: the voice, the room,
     what else sounds there, the microphone. Returns with it which stretch of the clip is heard.
     """
     factor = float(rng.uniform(*config.speed_range)) if rng.random() < config.speed_probability else 1.0
-    shift = 0
-    if config.margin_probability and rng.random() < config.margin_probability:
-        stored, shift = change_margins(stored, rng)
     cropped, first = random_crop(stored, round(samples * factor), rng)
     waveform = cropped.astype(np.float32) / np.float32(32768.0)
     if factor != 1.0:
@@ -66,7 +61,7 @@ def augment_speech(
         snr = float(rng.uniform(config.snr_low, config.snr_high))
         waveform = add_noise(waveform, random_noise(len(waveform), rng, voices), snr)
     gain = np.float32(10.0 ** (rng.uniform(-config.gain_db, config.gain_db) / 20.0))
-    return np.clip(waveform * gain, -1.0, 1.0), Stretch((shift + first) / RATE, factor)
+    return np.clip(waveform * gain, -1.0, 1.0), Stretch(first / RATE, factor)
 
 
 def augment_image(image: Planes, config: AugmentConfig, rng: np.random.Generator) -> Planes:
@@ -96,34 +91,6 @@ def random_crop(
         return waveform, 0
     start = int(rng.integers(0, len(waveform) - samples + 1))
     return waveform[start : start + samples], start
-
-
-def change_margins(
-    stored: NDArray[np.int16], rng: np.random.Generator
-) -> tuple[NDArray[np.int16], int]:
-    """A clip [N] with other silences around its sound: next to none, some, or as much as a second.
-
-    Corpora are cut each in its own way, and a model that may hear how tells the corpus by it. What is asked
-    for beyond the clip is silence with a trace of noise. Returns with it the place in the clip of its first
-    sample, negative where that is such silence.
-    """
-    first, last = _sounding(stored)
-    before, after = (round(RATE * rng.uniform(*_MARGINS[rng.integers(len(_MARGINS))])) for _ in range(2))
-    start, end = first - before, last + after
-    inside = stored[max(start, 0) : end]
-    level = 32768.0 * 10.0 ** (rng.uniform(-100.0, -60.0) / 20.0)
-    silence = (rng.standard_normal(max(-start, 0) + max(end - len(stored), 0)) * level).astype(np.int16)
-    lead = max(-start, 0)
-    return np.concatenate([silence[:lead], inside, silence[lead:]]), start
-
-
-def _sounding(stored: NDArray[np.int16]) -> tuple[int, int]:
-    """Where the sound of a clip begins and ends, in samples: within 35 dB of its loudest 20 ms."""
-    frame = RATE // 50
-    frames = stored[: len(stored) // frame * frame].reshape(-1, frame).astype(np.float32)
-    power = np.square(frames).mean(axis=1)
-    loud = np.flatnonzero(power > power.max(initial=0.0) * 10.0**-3.5)
-    return (int(loud[0]) * frame, int(loud[-1] + 1) * frame) if len(loud) else (0, len(stored))
 
 
 def add_noise(waveform: Waveform, noise: Waveform, snr_db: float) -> Waveform:

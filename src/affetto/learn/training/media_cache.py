@@ -1,4 +1,7 @@
-"""Decoded media of clips, each decoded once and kept in memory in its smallest exact form."""
+"""Decoded media of clips, each decoded once and kept in memory in its smallest exact form.
+
+Speech is kept as the model hears it: with no more silence around it than its config says.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from affetto.align.activity import speech_probability, trimmed
 from affetto.errors import AffettoError, DataError
 from affetto.features.faces import face_crop
 from affetto.features.text import encode, token_times
@@ -47,12 +51,14 @@ class MediaCache:
         decode_speech: Callable[..., NDArray[np.float32]] = decode_audio,
         decode_face: Callable[..., NDArray[np.uint8]] = decode_image,
     ) -> None:
+        self._margin = model.speech.margin_seconds if model.speech else None
         self._size = model.vision.size if model.vision else 0
         self._max_tokens = model.text.max_tokens if model.text else 0
         self.modalities = model.modalities
         self.tokenizer = tokenizer
         self._decode_speech, self._decode_face = decode_speech, decode_face
         self._speech: dict[_SpeechKey, NDArray[np.int16]] = {}
+        self._trimmed: dict[_SpeechKey, float] = {}  # seconds cut off at the beginning
         self._faces: dict[str, NDArray[np.uint8]] = {}
         self._tokens: dict[str, NDArray[np.int64]] = {}
         self._times: dict[_TimesKey, NDArray[np.float32]] = {}
@@ -121,7 +127,11 @@ class MediaCache:
         present = [name for name in clip.modalities() if name in self.modalities]
         if "speech" in present and _speech_key(clip) not in self._speech:
             waveform = self._decode_speech(clip.speech, start=clip.start, end=clip.end)
-            self._speech[_speech_key(clip)] = as_int16(waveform)
+            first, last = 0, len(waveform)
+            if self._margin is not None:
+                first, last = trimmed(speech_probability(waveform), len(waveform), self._margin)
+            self._speech[_speech_key(clip)] = as_int16(waveform[first:last])
+            self._trimmed[_speech_key(clip)] = first / SAMPLE_RATE
         if "vision" in present and clip.vision not in self._faces:
             planes, _ = face_crop(self._decode_face(clip.vision), self._size)
             self._faces[clip.vision or ""] = np.rint(planes[0] * 255).astype(np.uint8)
@@ -132,7 +142,8 @@ class MediaCache:
         if text not in self._tokens:
             self._tokens[text] = encode(tokenizer, text, self._max_tokens)
         if clip.words and _times_key(clip) not in self._times:
-            began = clip.start or 0.0  # words are on the clock of the medium
+            # Words are on the clock of the medium, the model on that of what was kept of it.
+            began = (clip.start or 0.0) + self._trimmed.get(_speech_key(clip), 0.0)
             words = [replace(word, start=word.start - began, end=word.end - began) for word in clip.words]
             self._times[_times_key(clip)] = token_times(tokenizer, text, words, self._max_tokens)
 
