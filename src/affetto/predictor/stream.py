@@ -79,6 +79,7 @@ class Session:
         self._windows = _Mean()
         self._used: set[str] = set()
         self._finished = False
+        self._threads: ThreadPoolExecutor | None = None
         self._elapsed = 0.0
 
     def feed(
@@ -125,6 +126,8 @@ class Session:
             self._finish_steps()
             self._spread_text()
             self._steps.words = self._evidence.said(self._grid.hop_samples)
+        if self._threads is not None:
+            self._threads.shutdown()
         self._elapsed += perf_counter() - began
         return self._prediction(outputs, refused)
 
@@ -221,8 +224,9 @@ class Session:
         if len(asked) < _SIDE_BY_SIDE:
             answers = [self._judged(step) for step in asked]
         else:
-            with ThreadPoolExecutor(_SIDE_BY_SIDE) as threads:
-                answers = list(threads.map(self._judged, asked))
+            # Kept for the session: memory that a thread leaves behind is not used by the next one.
+            self._threads = self._threads or ThreadPoolExecutor(_SIDE_BY_SIDE)
+            answers = list(self._threads.map(self._judged, asked))
         for step, said in zip(asked, answers, strict=True):
             if said is None:
                 self._steps.add(step.end, step.speech, NO_SPEECH, {}, {})
