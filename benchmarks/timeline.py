@@ -171,8 +171,11 @@ def difference(one: Prediction, other: Prediction) -> float:
 # --- speed ----------------------------------------------------------------------------------------------------
 
 
-def speed(predictor: Predictor, by_person: dict[str, list[Clip]], minutes: int) -> dict[str, float]:
-    """Times real time, of the clock and of processor time, and how memory grew from minute 5 to the end."""
+def speed(
+    predictor: Predictor, by_person: dict[str, list[Clip]], minutes: int, spoken: float
+) -> dict[str, float]:
+    """Times real time, of the clock and of processor time, and how memory grew from minute 5 to the end, of a
+    recording of which a share is spoken and the rest silent."""
     session = predictor.stream()
     rng = np.random.default_rng(0)
     began, worked, fed, early = perf_counter(), process_time(), 0, 0.0
@@ -184,6 +187,8 @@ def speed(predictor: Predictor, by_person: dict[str, list[Clip]], minutes: int) 
         reading += perf_counter() - before
         if samples is None:
             break
+        if rng.random() >= spoken:
+            samples = np.zeros_like(samples)
         session.feed(samples)
         fed += len(samples)
         if not early and fed >= 5 * 60 * RATE:
@@ -229,6 +234,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10, help="conversations of each person")
     parser.add_argument("--chunkings", type=int, default=200, help="of each clip")
     parser.add_argument("--minutes", type=int, default=60)
+    parser.add_argument("--spoken", type=float, default=1.0, help="share of these minutes")
     options = parser.parse_args()
     predictor = affetto.load(options.bundle, precision=options.precision)
     by_person = people(options.data, predictor, options.people)
@@ -239,7 +245,7 @@ def main() -> None:
         elif name == "equality":
             found[name] = equality(predictor, by_person, options.chunkings)
         else:
-            found[name] = speed(predictor, by_person, options.minutes)
+            found[name] = speed(predictor, by_person, options.minutes, options.spoken)
         print(json.dumps({name: found[name]}, indent=1), flush=True)
 
 
