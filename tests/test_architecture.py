@@ -11,13 +11,14 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "affetto"
 
-NOUNS = {"records", "labels", "errors"}
+NOUNS = {"records", "labels", "errors", "files"}
 
 #: Who may import whom, beside the nouns and their own folder. `cli` may import anything, inside a verb.
 ALLOWED: dict[str, set[str]] = {
     "records": set(),
     "labels": set(),
     "errors": set(),
+    "files": set(),
     "media": set(),
     "features": set(),
     "align": set(),

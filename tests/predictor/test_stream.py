@@ -245,6 +245,17 @@ def test_a_word_that_comes_late_is_shown_but_no_evidence(plain: Predictor, conve
     assert answer.warnings == ("words_late",)
 
 
+def test_words_that_come_later_change_no_window_that_is_answered(plain: Predictor) -> None:
+    long = np.concatenate([voice(4.0, ANGER), voice(4.0, HAPPINESS)])
+    late = [Word("gloomy", 6.5, 7.0)]
+    streamed = plain.stream(text="happy")
+    streamed.feed(long[: 5 * RATE])
+    streamed.feed(long[5 * RATE :], words=late)
+    whole = plain.predict(speech=long, text="happy", words=late)
+    assert streamed.finish().probabilities == whole.probabilities
+    assert whole.probabilities != plain.predict(speech=long, words=late).probabilities
+
+
 def test_words_after_the_end_do_not_count(plain: Predictor) -> None:
     samples = voice(1.5, ANGER)
     words = [Word("hm", 0.2, 0.5), Word("happy", 600.0, 601.0)]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from affetto.predictor.stream import _reach, _Sound
+from affetto.predictor.sound import Sound, _reach
 
 HOP = 160
 
 
-def sound_of(pattern: str) -> _Sound:
+def sound_of(pattern: str) -> Sound:
     """A recording whose speech is known: one character for 0.1 s, x is speech."""
-    sound = _Sound()
+    sound = Sound()
     sound.count = len(pattern) * 10 * HOP
     frames = np.repeat([letter == "x" for letter in pattern], 10).astype(np.float32)
     sound._probability.frombytes(frames.tobytes())

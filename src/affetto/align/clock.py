@@ -19,6 +19,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,10 +127,7 @@ def frames_within(
     floats stand for the simple fraction that they are nearest to, and 29.97 pictures a second are
     Fraction(30000, 1001). With `count` frames there are none beyond it.
     """
-    speed = _fraction(rate) / RATE  # frames per sample
-    lead = _fraction(first) * _fraction(rate)  # the first centre, in frames
-    denominator = math.lcm(speed.denominator, lead.denominator)
-    up, shift = int(speed * denominator), int(lead * denominator)
+    up, shift, denominator = _frame_rule(rate, first)
     # Python's whole numbers do not overflow, whatever the fractions.
     edges = [max(-(-(int(edge) * up - shift) // denominator), 0) for edge in np.ravel(spans)]
     frames = np.array(edges, dtype=np.int64).reshape(-1, 2)
@@ -173,6 +171,15 @@ def pool(
     sums = np.add.reduceat(padded, bounds, axis=0)[::2] * filled[:, None]
     counts = np.add.reduceat(counted, bounds)[::2] * filled
     return (sums / np.maximum(counts, 1)[:, None]).astype(np.float32), counts > 0
+
+
+@lru_cache
+def _frame_rule(rate: float | Fraction, first: float | Fraction) -> tuple[int, int, int]:
+    """Whole numbers for which sample s stands at frame (s up - shift) / denominator."""
+    speed = _fraction(rate) / RATE  # frames per sample
+    lead = _fraction(first) * _fraction(rate)  # the first centre, in frames
+    denominator = math.lcm(speed.denominator, lead.denominator)
+    return int(speed * denominator), int(lead * denominator), denominator
 
 
 def _twice_the_middle(word: Word) -> int:

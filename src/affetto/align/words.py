@@ -27,6 +27,7 @@ from affetto.align.formats import FORMATS, Format, Problem, Words, WrongFormat
 from affetto.align.formats.encoding import decode
 from affetto.align.spread import spread_words, timed_words
 from affetto.errors import ConfigError, DataError
+from affetto.files import write_whole
 from affetto.records import Word
 
 __all__ = ["FORMATS", "Problem", "Words", "read_words", "spread_words", "write_words"]
@@ -98,17 +99,7 @@ def write_words(words: Iterable[Word], path: str | Path, format: str | None = No
         raise ConfigError("option_invalid", f"{path.name} is no name for words: expected one of {known}")
     ordered = sorted(_divided(words), key=lambda word: (word.start, word.end))
     text = _format(chosen).write(ordered)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(text.encode("utf-8", errors="replace"))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise DataError("output_unwritable", f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, text.encode("utf-8", errors="replace"))
 
 
 def _content(source: str | Path | bytes) -> tuple[str, bytes]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -97,20 +97,10 @@ def _settings(kind: Kind, n_mels: int | None, n_mfcc: int, deltas: bool) -> dict
 
 
 def _write(output: Path, arrays: dict[str, Any]) -> None:
-    """All or nothing: an interrupted run leaves the old file, or none."""
     import numpy as np
 
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as stream:
-            np.savez(stream, **arrays)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, output)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ConfigError(
-            "output_unwritable", f"cannot write {output}: {reason}; choose another place for -o"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    from affetto.files import write_whole
+
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_whole(output, buffer.getvalue())

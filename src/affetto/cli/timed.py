@@ -62,9 +62,16 @@ def write_timeline(prediction: Prediction, item: Item, path: Path, decoder: Deco
     if path.suffix.lower() != ".html" or source is None or decoder is None or prediction.duration is None:
         write(prediction, path)
     else:
-        link = None if item.data else os.path.relpath(str(item.clip.speech), path.parent)
-        write(prediction, path, audio=decoder.iter_audio(source, limits=LONG_AUDIO), link=link)
+        write(prediction, path, audio=decoder.iter_audio(source, limits=LONG_AUDIO), link=_link(item, path))
     _note(f"wrote {path}")
+
+
+def _link(item: Item, page: Path) -> str | None:
+    """Where the recording lies, seen from the page; None for bytes, and on another drive."""
+    try:
+        return None if item.data else os.path.relpath(str(item.clip.speech), page.parent)
+    except ValueError:
+        return None
 
 
 def _recognised(item: Item, name: str, decoder: Decoder | None) -> Sequence[Word]:

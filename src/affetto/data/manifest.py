@@ -27,7 +27,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -46,6 +45,7 @@ from affetto.data.columns import (
     row_from_clip,
 )
 from affetto.errors import ConfigError, DataError
+from affetto.files import write_whole
 from affetto.labels import PUBLISHED
 from affetto.records import Clip
 
@@ -158,12 +158,11 @@ def write_manifest(clips: Iterable[Clip], path: str | Path) -> None:
         raise _unknown_format(path)
     rows = [row_from_clip(clip, path.parent) for clip in clips]
     try:
-        _write_whole(path, encode(rows))
+        content = encode(rows)
     except UnicodeEncodeError as error:
         message = f"{error.object!r} holds half a character (a lone surrogate); repair the text"
         raise DataError("manifest_row_invalid", message) from None
-    except OSError as error:
-        raise DataError("output_unwritable", f"cannot write {path}: {error.strerror or error}") from None
+    write_whole(path, content)
 
 
 def require_usable(manifest: Manifest, path: str | Path) -> Manifest:
@@ -332,19 +331,6 @@ def _parquet_bytes(rows: list[dict[str, Any]]) -> bytes:
     sink = io.BytesIO()
     pyarrow.parquet.write_table(pyarrow.table(columns), sink)
     return sink.getvalue()
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write beside `path` and rename: a reader, or a crash, never meets half a file."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _unknown_format(path: Path) -> DataError:

@@ -79,9 +79,13 @@ class Evidence:
         return self._tracks(self._text or _joined(words), words, self._seen(0, None) or self._picture)
 
     def window(self, first: int, last: int) -> dict[str, Track]:
-        """Text and vision of one window of a longer recording."""
+        """Text and vision of one window of a longer recording.
+
+        A text without times counts where no word with its time has come by the window's end: a word that
+        comes later must not change what was answered.
+        """
         words = self._words.between(first, last)
-        text = _joined(words) if self._words.items else self._text
+        text = _joined(words) if self._words.index(last) else self._text
         return self._tracks(text, words, self._seen(first, last) or self._picture)
 
     def step(self, step: tuple[int, int], window: tuple[int, int], spoken: bool) -> dict[str, Track]:

@@ -21,6 +21,8 @@ T = TypeVar("T")
 #: When, in seconds, and a face crop [3 S S] in [0, 1].
 Face = tuple[float, np.ndarray]
 
+_HIGHEST = 8.0  # 18 dB over full scale: samples beyond are numbers of another scale
+
 Source = str | Path | bytes | np.ndarray
 
 
@@ -107,7 +109,11 @@ def blocks(samples: np.ndarray, start: float | None, end: float | None) -> Itera
     Raises MediaError `audio_corrupt`, `audio_empty`, `audio_not_finite`, `audio_silent`.
     """
     first, last = (None if t is None else int(t * RATE) for t in (start, end))
-    checked = _checked_samples(samples)[first:last]
+    checked = checked_samples(samples)[first:last]
+    if not len(samples):
+        raise MediaError("audio_empty", "speech is an array of no samples: give a recording")
+    if not samples.any():
+        raise MediaError("audio_silent", "every sample of the speech is 0: give a recording with sound")
     for at in range(0, len(checked), RATE):
         yield checked[at : at + RATE]
 
@@ -120,14 +126,18 @@ def checked_pixels(pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def _checked_samples(samples: np.ndarray) -> np.ndarray:
+def checked_samples(samples: np.ndarray) -> np.ndarray:
+    """Samples [n] as float32, or MediaError `audio_corrupt`, `audio_not_finite`."""
     found = f"{samples.dtype} {list(samples.shape)}"
     if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
         raise MediaError("audio_corrupt", f"speech is an array {found}: expected float samples [N] at 16 kHz")
-    if not len(samples):
-        raise MediaError("audio_empty", "speech is an array of no samples: give a recording")
     if not np.isfinite(samples).all():
         raise MediaError("audio_not_finite", "speech holds NaN or infinite samples: clean the array first")
-    if not samples.any():
-        raise MediaError("audio_silent", "every sample of the speech is 0: give a recording with sound")
-    return samples
+    loudest = float(np.abs(samples).max(initial=0.0))
+    if loudest > _HIGHEST:
+        raise MediaError(
+            "audio_corrupt",
+            f"speech holds a sample of {loudest:.6g}, expected -1 to 1: divide it by its full scale, which is "
+            "32768 for 16-bit samples",
+        )
+    return samples.astype(np.float32, copy=False)

@@ -14,7 +14,7 @@ import numpy as np
 from affetto import labels as contract
 from affetto.bundle import Bundle, open_bundle
 from affetto.errors import AffettoError, ConfigError, DataError
-from affetto.media.limits import LONG_AUDIO
+from affetto.media.limits import LONG_AUDIO, LONG_VIDEO
 from affetto.predictor.answers import Answers, emotion_task
 from affetto.predictor.evidence import Evidence
 from affetto.predictor.inputs import (
@@ -152,7 +152,9 @@ class Predictor:
     ) -> Session:
         """A session for sound that comes in pieces: `feed(samples)` as it comes, `finish()` for the answer.
 
-        A text or picture without times stands beside all that is spoken; words and faces with times are fed.
+        A step of the timeline is answered some 2 to 2.5 s after its end: its window must have closed. Words and
+        faces with times are fed, and count where they were said and seen. A picture stands beside all that is
+        spoken; a text without times counts in the answer, and is shown along a short recording by `finish`.
         Errors as in `predict`.
         """
         return self._session(Item(text=text, vision=vision, language=language, file=file), labels, timeline)
@@ -238,7 +240,8 @@ class Predictor:
             return iter(())
         from affetto.features.face_track import FaceFinder, track_face
 
-        pictures = unless("video_without_pictures", self._media.iter_frames(film, every=_FACE_SECONDS))
+        frames = self._media.iter_frames(film, every=_FACE_SECONDS, limits=LONG_VIDEO)
+        pictures = unless("video_without_pictures", frames)
         tracked = track_face(pictures, FaceFinder().faces, part.size)
         start, end = item.start or 0.0, math.inf if item.end is None else item.end
         seen = takewhile(lambda face: face[0] < end, tracked)

@@ -16,7 +16,6 @@ it is settled: some two seconds later. Spans need the future, and come with `fin
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -32,7 +31,9 @@ from affetto.align.spread import spread_words
 from affetto.errors import DataError, MediaError
 from affetto.predictor.answers import Answers
 from affetto.predictor.evidence import Evidence, middle
+from affetto.predictor.inputs import checked_samples
 from affetto.predictor.parts import Outputs, Parts
+from affetto.predictor.sound import Sound
 from affetto.records import MODALITIES, Prediction, Segment, Track, Word
 from affetto.timeline.spans import merge
 from affetto.timeline.steps import LOW_CONFIDENCE, NO_SPEECH, Steps
@@ -41,13 +42,7 @@ from affetto.timeline.steps import LOW_CONFIDENCE, NO_SPEECH, Steps
 LEAST_SPEECH = 0.15
 #: A step is spoken when at least this share of it is.
 _LEAST_SHARE = 0.1
-_FRAME, _FIRST_CENTRE = RATE // activity.FRAME_RATE, to_samples(activity.FIRST_FRAME)  # samples
-_HIGHEST = 8.0  # 18 dB over full scale: samples beyond are numbers of another scale
-_SPEECH = 0.5  # probability from which a frame is speech
-_PAUSE = 0.2  # seconds without speech that end an utterance
 _EDGE = 0.03  # seconds kept on either side of an utterance, where the part does not say: soft edges of words
-_SHORTEST = 0.8  # seconds that a step is judged by at least, where its window has them
-
 _SIDE_BY_SIDE = 2  # steps judged at once, when several have closed
 
 Faces = Sequence[tuple[float, np.ndarray]]
@@ -70,7 +65,7 @@ class Session:
         self._parts, self._answers, self._evidence = parts, answers, evidence
         self._text, self._warnings, self._file = text, list(warnings), file
         self._part = parts.bundle.info.parts.speech
-        self._sound = _Sound()
+        self._sound = Sound()
         self._grid = Grid(HOP, self._part.timeline_seconds if self._part else HOP)
         self._timeline = timeline and bool(answers.labels)
         self._steps = Steps(answers.labels, answers.views, HOP)
@@ -94,7 +89,7 @@ class Session:
         """
         began = perf_counter()
         self._check_open()
-        checked = _checked(samples)
+        checked = checked_samples(np.asarray(samples))
         self._take(words, faces)
         if self._part is not None and len(checked):
             self._sound.feed(checked)
@@ -305,83 +300,6 @@ class _Step:
     beside: dict[str, Track]
 
 
-class _Sound:
-    """The samples that are still needed, and for all that came whether they are speech."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._first = 0  # the sample that the kept ones begin with
-        self._kept = np.zeros(0, np.float32)
-        self._activity = activity.ActivityStream()
-        self._probability = array("f")
-        self._done = False
-
-    def feed(self, samples: NDArray[np.float32]) -> None:
-        self._kept = np.concatenate([self._kept, samples])
-        self.count += len(samples)
-        self._probability.frombytes(self._activity.feed(np.clip(samples, -1, 1)).tobytes())
-
-    def finish(self) -> None:
-        self._probability.frombytes(self._activity.finish().tobytes())
-        self._done = True
-
-    def settled(self, end: int) -> bool:
-        """Whether all samples before `end` have come, and whether they are speech is known."""
-        return self.count >= end and (self._done or len(self._probability) >= self._frames(0, end)[1])
-
-    def speech_seconds(self, start: int, end: int) -> float:
-        """Seconds of speech between two samples."""
-        return int(self._speech(start, end).sum()) / activity.FRAME_RATE
-
-    def speech_share(self, start: int, end: int) -> float:
-        """The share of the frames between two samples that is speech."""
-        frames = self._speech(start, end)
-        return float(frames.mean()) if len(frames) else 0.0
-
-    def spoken(self, start: int, end: int, margin: float | None) -> tuple[int, int]:
-        """A stretch [start, end) without what is no speech at its ends, but for `margin` seconds."""
-        first, last = self._frames(start, end)
-        probability = np.array(self._probability[first:last], np.float32)
-        left, right = activity.trimmed(probability, end - start, margin, _SPEECH)
-        return start + left, start + right
-
-    def utterance(self, step: tuple[int, int], window: tuple[int, int], edge: float) -> tuple[int, int]:
-        """The part of a window that is spoken in one breath with its step, and `edge` seconds on either side,
-        in samples."""
-        first, last = self._frames(*step)
-        speech = self._speech(*window)
-        offset = self._frames(*window)[0]
-        inside = np.flatnonzero(speech[first - offset : last - offset]) + first - offset
-        start = inside[0] - _reach(speech[: inside[0]][::-1]) + offset
-        end = inside[-1] + 1 + _reach(speech[inside[-1] + 1 :]) + offset
-        start, end = start * _FRAME - to_samples(edge), end * _FRAME + to_samples(edge)
-        more = max(to_samples(_SHORTEST) - (end - start), 0) // 2
-        return max(int(start) - more, window[0]), min(int(end) + more, window[1])
-
-    def probability(self) -> NDArray[np.float32]:
-        """[T]: of every frame, that it is speech."""
-        return np.array(self._probability, np.float32)
-
-    def cut(self, start: int, end: int) -> NDArray[np.float32]:
-        """Samples [start, end)."""
-        return self._kept[start - self._first : end - self._first]
-
-    def forget(self, before: int) -> None:
-        """Let go of the samples before this one."""
-        if before > self._first:
-            self._kept = self._kept[before - self._first :]
-            self._first = before
-
-    def _speech(self, start: int, end: int) -> NDArray[np.bool_]:
-        first, last = self._frames(start, end)
-        return np.array(self._probability[first:last], np.float32) > _SPEECH
-
-    def _frames(self, start: int, end: int) -> tuple[int, int]:
-        """The frames whose centres lie between two samples."""
-        first, last = (max(-(-(edge - _FIRST_CENTRE) // _FRAME), 0) for edge in (start, end))
-        return first, last
-
-
 class _Mean:
     """The weighted mean of the windows' outputs."""
 
@@ -403,31 +321,5 @@ class _Mean:
         return {name: value / self.weight for name, value in self._sum.items()}
 
 
-def _reach(speech: NDArray[np.bool_]) -> int:
-    """How many of these frames [T] come before the first pause; what is silent at their end does not count."""
-    spoken = np.flatnonzero(speech)
-    pauses = np.flatnonzero(np.diff(spoken, prepend=-1) > _PAUSE * activity.FRAME_RATE)
-    if len(pauses):
-        spoken = spoken[: pauses[0]]
-    return int(spoken[-1]) + 1 if len(spoken) else 0
-
-
 def _pair(spans: NDArray[np.int64]) -> tuple[int, int]:
     return int(spans[0, 0]), int(spans[0, 1])
-
-
-def _checked(samples: Any) -> NDArray[np.float32]:
-    """Samples [n] as float32, or MediaError."""
-    values = np.asarray(samples)
-    if values.ndim != 1 or not np.issubdtype(values.dtype, np.floating):
-        found = f"{values.dtype} {list(values.shape)}"
-        raise MediaError("audio_corrupt", f"speech is an array {found}: expected float samples [N] at 16 kHz")
-    if not np.isfinite(values).all():
-        raise MediaError("audio_not_finite", "speech holds NaN or infinite samples: clean the array first")
-    if len(values) and np.abs(values).max() > _HIGHEST:
-        raise MediaError(
-            "audio_corrupt",
-            f"speech holds a sample of {np.abs(values).max():.6g}, expected -1 to 1: divide it by its full scale, "
-            "which is 32768 for 16-bit samples",
-        )
-    return values.astype(np.float32)

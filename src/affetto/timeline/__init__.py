@@ -6,14 +6,13 @@ All are made of a `Prediction`; none runs a model.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from affetto.errors import ConfigError, DataError
+from affetto.errors import ConfigError
+from affetto.files import write_whole
 from affetto.records import Prediction
 
 if TYPE_CHECKING:  # not loaded to write a table
@@ -51,18 +50,7 @@ def write_timeline(
     path = Path(path)
     make = format_of(path)
     text = make(prediction, audio=audio, link=link) if path.suffix.lower() == ".html" else make(prediction)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(text.encode("utf-8", errors="replace"))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise DataError("output_unwritable", f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    write_whole(path, text.encode("utf-8", errors="replace"))
 
 
 def to_json(prediction: Prediction) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-RATE = 16_000  # samples per second, of everything that is heard
+from affetto.align.clock import RATE
+
 EMBEDDED_BYTES = 16 * 2**20  # a larger copy would make a page that no one can send by mail
 _BIN = 160  # samples, 10 ms: the finest peaks
 _MOST_BINS = 32_768  # an hour in steps of 160 ms, ten hours in steps of 1.28 s

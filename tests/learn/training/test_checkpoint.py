@@ -4,7 +4,7 @@ import warnings
 import pytest
 import torch
 
-from affetto.errors import TrainingError
+from affetto.errors import DataError, TrainingError
 from affetto.learn.training import checkpoint
 from affetto.learn.training.checkpoint import (
     LAST,
@@ -108,12 +108,12 @@ def test_a_full_disk_keeps_the_old_checkpoint(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint.os, "fsync", full)
-    with pytest.raises(TrainingError, match="No space left on device") as error:
+    with pytest.raises(DataError, match="No space left on device") as error:
         save_last(tmp_path, state(2))
     assert error.value.code == "output_unwritable"
     monkeypatch.undo()
     assert restore_last(tmp_path)["step"] == 1
-    assert not list(tmp_path.glob("*.tmp"))
+    assert not [path for path in tmp_path.iterdir() if path.suffix == ".part"]
 
 
 def test_reading_runs_no_code(tmp_path):

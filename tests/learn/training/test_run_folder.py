@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from affetto.errors import MediaError, TrainingError
+from affetto.errors import DataError, MediaError, TrainingError
 from affetto.learn.config import (
     ExperimentConfig,
     ModelConfig,
@@ -39,7 +39,6 @@ def test_a_new_folder_gets_the_config(tmp_path):
 def started(path):
     """A run that has saved something."""
     with open_run(path, CONFIG) as run:
-        run.checkpoints.mkdir()
         (run.checkpoints / "last.ckpt").write_bytes(b"")
 
 
@@ -78,7 +77,7 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
 
 def test_a_file_in_the_way_is_told(tmp_path):
     (tmp_path / "x").write_text("")
-    with pytest.raises(TrainingError) as error, open_run(tmp_path / "x", CONFIG):
+    with pytest.raises(DataError) as error, open_run(tmp_path / "x", CONFIG):
         pass
     assert error.value.code == "output_unwritable"
 

@@ -20,6 +20,9 @@ from affetto.learn.config import (
 )
 from affetto.records import MODALITIES, Clip, Label, TaskKind
 
+#: Of silence around the speech: how much a corpus leaves is its signature, and no feeling.
+_MARGIN_SECONDS = 0.2
+
 
 def own(path: str, name: str, clips: Sequence[Clip]) -> ExperimentConfig:
     """A stage per modality, then one for their fusion; a task per label that the clips carry.
@@ -54,7 +57,7 @@ def own(path: str, name: str, clips: Sequence[Clip]) -> ExperimentConfig:
         name=name,
         data=DataConfig(corpora=(CorpusConfig("manifest", path),)),
         model=ModelConfig(
-            speech=SpeechConfig() if "speech" in modalities else None,
+            speech=SpeechConfig(margin_seconds=_MARGIN_SECONDS) if "speech" in modalities else None,
             text=TextConfig() if "text" in modalities else None,
             vision=VisionConfig() if "vision" in modalities else None,
             tasks=tasks,

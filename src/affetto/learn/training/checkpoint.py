@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from affetto.errors import TrainingError
+from affetto.files import sync_folder, write_whole
 
 #: Newest first. `next` only lives for the moment between its own writing and the two renames after it.
 NEXT, LAST, PREVIOUS = "next.ckpt", "last.ckpt", "previous.ckpt"
@@ -26,34 +27,12 @@ _MAGIC = b"AFFETTO1"
 _DIGEST = hashlib.sha256().digest_size
 
 
-def write_bytes_atomically(path: Path, payload: bytes) -> None:
-    """Write, fsync, rename, fsync the folder: after a crash the old file or the new one is there, whole.
-
-    Raises TrainingError `output_unwritable` (disk full, no permission); the old file is then untouched.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        reason = error.strerror or str(error)
-        raise TrainingError(
-            "output_unwritable", f"cannot write {path}: {reason}; free space there, or choose another -o"
-        ) from error
-
-
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write one state atomically. Raises TrainingError `output_unwritable`."""
+    """Write one state atomically. Raises DataError `output_unwritable`."""
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     payload = buffer.getvalue()
-    write_bytes_atomically(path, _MAGIC + hashlib.sha256(payload).digest() + payload)
+    write_whole(path, _MAGIC + hashlib.sha256(payload).digest() + payload)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -77,13 +56,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def save_last(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write `last`, keeping the one before as `previous`. Raises TrainingError `output_unwritable`."""
+    """Write `last`, keeping the one before as `previous`. Raises DataError `output_unwritable`."""
     fresh = folder / NEXT
     write_checkpoint(fresh, state)
     if (folder / LAST).exists():
         os.replace(folder / LAST, folder / PREVIOUS)
     os.replace(fresh, folder / LAST)
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
 def restore_last(folder: Path) -> dict[str, Any] | None:
@@ -118,13 +97,3 @@ def best_path(folder: Path, stage: str) -> Path:
 
 def _corrupt(path: Path, reason: str) -> TrainingError:
     return TrainingError("checkpoint_corrupt", f"checkpoint {path} cannot be read: {reason}")
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name != "posix":  # elsewhere a folder cannot be opened, and renames are journalled
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,10 +18,11 @@ from torch import Tensor
 from affetto.data.audit import check_leaks
 from affetto.errors import AffettoError, ConfigError
 from affetto.features.text import load_tokenizer, train_tokenizer
+from affetto.files import write_whole
 from affetto.learn.config import ExperimentConfig, ModelConfig, StageConfig
 from affetto.learn.models.build import build_recogniser
 from affetto.learn.models.recogniser import Recogniser
-from affetto.learn.training.checkpoint import restore_last, save_last, write_bytes_atomically
+from affetto.learn.training.checkpoint import restore_last, save_last
 from affetto.learn.training.display import Display
 from affetto.learn.training.media_cache import ClipKey, MediaCache
 from affetto.learn.training.optimisation import freeze
@@ -80,7 +81,7 @@ def fit(
     Ctrl-C and SIGTERM save after the current step and raise KeyboardInterrupt.
 
     Raises DataError `split_leak` (naming the people), `corpus_unreadable`, `nothing_to_predict`,
-    `label_unknown`; TrainingError `run_exists`, `loss_not_finite`, `checkpoint_corrupt`, `output_unwritable`;
+    `label_unknown`, `output_unwritable`; TrainingError `run_exists`, `loss_not_finite`, `checkpoint_corrupt`;
     ConfigError `config_invalid`.
     """
     check_leaks(clips)
@@ -90,7 +91,7 @@ def fit(
     with open_run(run_folder, config, resume=resume) as folder, torch.random.fork_rng():
         cache = cache or MediaCache(config.model, _tokenizer(config.model, used, folder, start))
         if cache.tokenizer is not None:
-            write_bytes_atomically(folder.tokenizer, cache.tokenizer.to_str().encode())
+            write_whole(folder.tokenizer, cache.tokenizer.to_str().encode())
         unreadable = cache.add(used, lambda items: display.wrap(items, "reading clips"))
         folder.write_unreadable(unreadable)
         if unreadable:

@@ -18,9 +18,9 @@ from typing import Any
 
 import yaml
 
-from affetto.errors import AffettoError, TrainingError
+from affetto.errors import AffettoError, DataError, TrainingError
+from affetto.files import write_whole
 from affetto.learn.config import ExperimentConfig, to_yaml
-from affetto.learn.training.checkpoint import write_bytes_atomically
 
 _LOCK = ".lock"
 
@@ -50,7 +50,7 @@ class RunFolder:
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """All that was measured, one JSON object a line, exactly as the checkpoint beside it has it."""
         lines = "".join(json.dumps(record) + "\n" for record in history)
-        write_bytes_atomically(self.path / "metrics.jsonl", lines.encode())
+        write_whole(self.path / "metrics.jsonl", lines.encode())
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """One more measurement."""
@@ -63,14 +63,14 @@ class RunFolder:
         rows = csv.writer(table, lineterminator="\n")
         rows.writerow(("corpus", "id", "code", "message"))
         rows.writerows((*key, error.code, str(error)) for key, error in errors.items())
-        write_bytes_atomically(self.path / "unreadable.csv", table.getvalue().encode())
+        write_whole(self.path / "unreadable.csv", table.getvalue().encode())
 
     def write_curves(self, history: Sequence[Mapping[str, Any]]) -> None:
         """`curves.png`: the loss and every validation score over steps, one row of pictures per stage."""
         if history:
             buffer = io.BytesIO()
             _draw(history, buffer)
-            write_bytes_atomically(self.path / "curves.png", buffer.getvalue())
+            write_whole(self.path / "curves.png", buffer.getvalue())
 
 
 @contextmanager
@@ -78,19 +78,21 @@ def open_run(path: str | Path, config: ExperimentConfig, *, resume: bool = False
     """Take a run folder for as long as the block lasts; a new one gets the config.
 
     Raises TrainingError `run_exists` when the folder holds a run and `resume` is off, when it holds another
-    run than `config` describes, or when another process trains in it; `output_unwritable`. A run that has not
-    saved anything yet is none: the folder is taken over.
+    run than `config` describes, or when another process trains in it; DataError `output_unwritable`. A run
+    that has not saved anything yet is none: the folder is taken over.
     """
     run = RunFolder(Path(path))
     try:
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise TrainingError(
+        raise DataError(
             "output_unwritable",
             f"cannot make the run folder {path}: {error.strerror}; choose another with -o",
         ) from error
     with _lock(run.path):
         _claim(run, config, resume)
+        run.checkpoints.mkdir(exist_ok=True)
+        run.predictions.mkdir(exist_ok=True)
         yield run
 
 
@@ -101,7 +103,7 @@ def _claim(run: RunFolder, config: ExperimentConfig, resume: bool) -> None:
             raise TrainingError("run_exists", f"{run.path} holds other files and no run; choose another -o")
         # What a run leaves that never came to save anything is of no use to this one.
         run.tokenizer.unlink(missing_ok=True)
-        write_bytes_atomically(stored, to_yaml(config).encode())
+        write_whole(stored, to_yaml(config).encode())
         return
     if not resume:
         raise TrainingError(

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from affetto.evaluation.metrics import accuracy, concordance, multilabel_f1, uar
+from affetto.files import write_whole
 from affetto.learn.config import TaskConfig
 from affetto.learn.models.recogniser import VOTE, Output, Recogniser
-from affetto.learn.training.checkpoint import write_bytes_atomically
 from affetto.learn.training.loaders import BatchBuilder, make_loader, move, reading_plans
 from affetto.learn.training.media_cache import MediaCache
 from affetto.learn.training.objectives import heard
@@ -128,7 +128,7 @@ def write_logits(path: Path, logits: Logits, clips: Sequence[Clip], tasks: Seque
         arrays[f"target.{task.name}"], arrays[f"target_mask.{task.name}"] = targets_of(clips, task)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    write_bytes_atomically(path, buffer.getvalue())
+    write_whole(path, buffer.getvalue())
 
 
 def _arrays(output: Output) -> dict[_Place, NDArray[Any]]:
