@@ -177,6 +177,9 @@ DAILYDIALOG: Mapping[str, str] = {
     "no emotion": "neutral",
 }
 
+#: Bagher Zadeh et al. 2018, "CMU-MOSEI".
+MOSEI: Mapping[str, str] = _everyday("anger", "disgust", "fear", "happiness", "sadness", "surprise")
+
 #: The label set of each corpus, by the name of its reader.
 LABEL_SETS: Mapping[str, Mapping[str, str | None]] = {
     "affectnet": AFFECTNET,
@@ -192,6 +195,7 @@ LABEL_SETS: Mapping[str, Mapping[str, str | None]] = {
     "goemotions": GOEMOTIONS,
     "iemocap": IEMOCAP,
     "meld": MELD,
+    "mosei_raw": MOSEI,
     "msp_podcast": MSP_PODCAST,
     "nemo": NEMO,
     "rafdb": RAF_DB,

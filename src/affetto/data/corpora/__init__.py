@@ -34,6 +34,7 @@ CORPORA: Mapping[str, str] = {
     "iemocap": "affetto.data.corpora.iemocap:read",
     "manifest": "affetto.data.manifest:read_manifest_corpus",
     "meld": "affetto.data.corpora.meld:read",
+    "mosei_raw": "affetto.data.corpora.mosei_raw:read",
     "msp_podcast": "affetto.data.corpora.msp_podcast:read",
     "nemo": "affetto.data.corpora.nemo:read",
     "rafdb": "affetto.data.corpora.rafdb:read",
