@@ -47,12 +47,13 @@ def _published(folder: Path) -> Corpus:
             continue
         for scene, line in _lines(file):
             label = str(line["emotion"]).lower()
+            emotion = labels.EMORYNLP.get(label)
             if label not in labels.EMORYNLP:
                 problems.append(f"left out {line['utterance_id']}: its emotion is {line['emotion']!r}")
-            elif labels.EMORYNLP[label] is None:
+            elif emotion is None:
                 dropped[label] += 1
             else:
-                clips.append(_clip(line, scene, split, label))
+                clips.append(_clip(line, scene, split, emotion))
     if not clips:
         raise layout_error("EmoryNLP", folder, "json/emotion-detection-trn.json ... or manifest.csv")
     return Corpus("emorynlp", LICENCE, tuple(clips), dict(dropped), tuple(problems))
@@ -70,10 +71,8 @@ def _lines(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         raise DataError("corpus_layout", f"{file} does not hold EmoryNLP's episodes: {error}") from None
 
 
-def _clip(line: Mapping[str, Any], scene: str, split: str, label: str) -> Clip:
+def _clip(line: Mapping[str, Any], scene: str, split: str, emotion: str) -> Clip:
     speakers = line["speakers"]
-    emotion = labels.EMORYNLP[label]
-    assert emotion is not None  # the caller has dropped what has no place
     return Clip(
         id=line["utterance_id"],
         text=line["transcript"],

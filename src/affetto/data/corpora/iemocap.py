@@ -7,16 +7,16 @@ Layout: `Session1` to `Session5`, each with `sentences/wav/Ses01F_impro01/Ses01F
 `sentences/ForcedAlignment/.../Ses01F_impro01_F000.wdseg` (its words with times),
 `dialog/EmoEvaluation/Ses01F_impro01.txt` and `dialog/transcriptions/Ses01F_impro01.txt`. In the evaluation a
 turn has a line `[6.29 - 8.23] NAME ang [2.5, 3.0, 3.5]` (label; valence, activation, dominance from 1 to 5), then a
-line `C-E2: Anger; Frustration; (...)` for each annotator; C-F and C-M are the actors' own opinions. The last
-letter but digits of a turn says who speaks; the letter after `Ses01` says who wore the markers.
+line `C-E2: Anger; Frustration; (...)` for each annotator; C-F and C-M are the actors' own opinions. The
+letter before the last number says who speaks; the one after `Ses01` says who wore the markers.
 
 Quirks: the label is what most annotators chose, xxx where they did not agree. The field uses four classes,
 anger, happiness with excited, neutral and sadness, 5,531 turns: that is what is read by default, and
 everything else is counted as dropped. `labels="raw"` reads all turns: the emotion is the distribution of the votes
 over the seven, the task `iemocap` holds the votes as they are given (an annotator may give several),
 `attributes["majority"]` is the label. The actors' own opinions are not read. Valence, arousal and dominance are
-brought to [-1, 1]. Scripted scenes are played again in every session: test on a
-session, and the words of its scripted turns have been learnt from the others. `attributes["scene"]` tells them.
+brought to [-1, 1]. Scripted scenes are played again in every session: test on a session, and the words of its
+scripted turns have been learnt from the others. `attributes["scene"]` tells them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _LABELS = {
     "sur": "surprise",
     "xxx": "no agreement",
 }
-_TURN = re.compile(r"\[[\d.]+ - [\d.]+\]\s+(\w+)\s+(\w{3})\s+\[([\d.]+), ([\d.]+), ([\d.]+)\]")
+_TURN = re.compile(r"\[[\d.]+ - [\d.]+\]\s+(\w+)\s+(\w{3})\s+\[(\d\.\d+), (\d\.\d+), (\d\.\d+)\]")
 _VOTE = re.compile(r"C-E\d+:\s*([^(]*)")
 _SAID = re.compile(r"(Ses\d\d\w+) \[[\d.]+-[\d.]+\]:\s*(.*)")
 _NAME = re.compile(r"Ses(0[1-5])[FM]_((?:impro|script)\w*?)_([FM])[X\d]\d+")
@@ -88,17 +88,18 @@ def _published(folder: Path, wanted: str) -> Corpus:
         texts = dict(_SAID.findall(_text(file.parents[1] / "transcriptions" / file.name)))
         for turn in _turns(file):
             recording = sentences / "wav" / file.stem / f"{turn.name}.wav"
+            code = _NAME.fullmatch(turn.name)
             if wanted == "four" and contract.IEMOCAP[turn.label] not in FOUR:
                 dropped[turn.label] += 1
-            elif not recording.is_file() or _NAME.fullmatch(turn.name) is None:
+            elif code is None or not recording.is_file():
                 missing.append(turn.name)
             else:
                 words = _words(sentences / "ForcedAlignment" / file.stem / f"{turn.name}.wdseg")
                 unaligned += not words
-                clips.append(_clip(turn, recording, texts.get(turn.name), words, raw=wanted == "raw"))
+                clips.append(_clip(turn, code, recording, texts.get(turn.name), words, raw=wanted == "raw"))
     if not clips:
-        wanted = "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt and Session1/sentences/wav/*/*.wav"
-        raise layout_error("IEMOCAP", folder, f"{wanted}, or manifest.csv")
+        layout = "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt and Session1/sentences/wav/*/*.wav"
+        raise layout_error("IEMOCAP", folder, f"{layout}, or manifest.csv")
     aligned = (f"{unaligned} turns have no words with times",) if unaligned else ()
     return Corpus("iemocap", LICENCE, tuple(clips), dict(dropped), (*missing_files(missing), *aligned))
 
@@ -129,9 +130,15 @@ def _words(file: Path) -> tuple[Word, ...]:
         return ()
 
 
-def _clip(turn: _Turn, recording: Path, text: str | None, words: tuple[Word, ...], *, raw: bool) -> Clip:
-    code = _NAME.fullmatch(turn.name)
-    assert code is not None  # the caller has seen to it
+def _clip(
+    turn: _Turn,
+    code: re.Match[str],
+    recording: Path,
+    text: str | None,
+    words: tuple[Word, ...],
+    *,
+    raw: bool,
+) -> Clip:
     session, scene, speaker = code.groups()
     emotion = contract.IEMOCAP[turn.label]
     labels: dict[str, Label] = {} if emotion is None else {"emotion": emotion}
