@@ -12,10 +12,10 @@ times: the first digit of its unnamed column says what those people were given, 
 Quirks: the crowd hears the acted emotion in well under half of the recordings; the rest sounds neutral to it.
 By default the emotion is therefore the distribution of the votes on the voice; `labels="multimodal"` takes the
 votes on voice and face, `labels="acted"` what the file name says, as many papers do without saying so.
-`attributes["acted"]` is there in any case, `attributes["majority"]` is "" on a tie. A widely
-used benchmark has all 91 actors in training and in test: split by speaker. `1076_MTI_SAD_XX` has no sound. A checkout without Git LFS
-holds small text files in place of the recordings. The sentences are the same in every emotion: the text is no
-evidence.
+`attributes["acted"]` is there in any case, `attributes["majority"]` is "" on a tie. A widely used benchmark has
+all 91 actors in training and in test: split by speaker. `1076_MTI_SAD_XX` has no sound. A checkout without Git
+LFS holds small text files in place of the recordings. The sentences are the same in every emotion: the text is
+no evidence.
 """
 
 from __future__ import annotations
