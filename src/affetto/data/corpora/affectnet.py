@@ -10,7 +10,7 @@ valence, arousal; some copies of the second have no header) with the pictures in
 beside the tables. Expressions: 0 neutral, 1 happy, 2 sad, 3 surprise, 4 fear, 5 disgust, 6 anger, 7 contempt, 8 none, 9
 uncertain, 10 no face. Known from the public code of its users: the corpus itself was not at hand.
 
-Quirks: one annotator a face. The training part is what the web shows (half of it happy), the validation part has
+Quirks: one annotator a face. The training part is what the web shows (nearly half of it happy), the validation part has
 500 faces of each class: never mix them. There is no public test part. Valence and arousal are in [-1, 1], and -2
 where they mean nothing. Nobody knows who the people are: there is no speaker.
 """

@@ -49,8 +49,8 @@ def read(path: str | Path, speaker: str | None = None) -> Corpus:
         files = files_under(place, _SOUND + _SIGHT)
         try:
             emotion = labels.to_emotion(place.name)
-        except DataError:
-            problems.append(f"left out {place.relative_to(folder)}/: no emotion is called {place.name!r}")
+        except DataError as error:
+            problems.append(f"left out {place.relative_to(folder)}/: {error}")
             continue
         known += 1
         if emotion is None:

@@ -12,7 +12,7 @@ by their times and one no time at all: their films show something else. Such lin
 named. StartTime and EndTime are those of the episode, for the films are cut already; they stand in the attributes
 `episode_start` and `episode_end`, in seconds. Dialogues are numbered anew in each split. The six friends are in every
 split, and training refuses that: the official splits measure known voices. Laughter of an audience lies over many
-lines. Films need the `[video]` extra.
+lines. A film gives its sound, not its picture, which shows several people; it needs the `[video]` extra.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ disgust, 4 happiness, 5 sadness, 6 anger, 7 neutral) and `basic/Image/aligned/tr
 whole pictures in `basic/Image/original/train_00001.jpg`. `basic/` may be left out. Known from the public code of its
 users: the corpus itself was not at hand.
 
-Quirks: the label is what some forty annotators agreed on; their shares are not read. Nearly half of the faces are
-happy, one in a hundred afraid: report UAR. Nobody knows who the people are: there is no speaker.
+Quirks: the label is what some forty annotators agreed on; their shares are not read. Two faces in five are happy,
+one in forty afraid: report UAR. Nobody knows who the people are: there is no speaker.
 """
 
 from __future__ import annotations
