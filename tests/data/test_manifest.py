@@ -109,7 +109,7 @@ def test_emotions_in_many_spellings(tmp_path: Path, cell: str, emotion: object) 
 def test_votes_beat_the_emotion_column(tmp_path: Path) -> None:
     clip = only(tmp_path, "path,emotion,votes_happy,votes_sad,votes_contempt", "a.png,contempt,6,2,2")
     assert clip.labels["emotion"] == {**dict.fromkeys(EMOTIONS, 0.0), "happiness": 0.75, "sadness": 0.25}
-    assert clip.attributes == {"majority": "happiness"}
+    assert clip.attributes == {"majority": "happiness", "votes": "8"}  # two of ten have no place
 
 
 def test_without_votes_the_emotion_column_speaks(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_jsonl_takes_lists_objects_and_numbers(tmp_path: Path) -> None:
     assert clip.labels["emotion"] == {**dict.fromkeys(EMOTIONS, 0.0), "happiness": 0.75, "sadness": 0.25}
     assert (clip.labels["topics"], clip.labels["digit"]) == (("food",), "7")
     assert clip.words == (Word("no", 1.0, 1.5),)
-    assert dict(clip.attributes) == {"extra": '{"nested": [1, null]}', "majority": "happiness"}
+    assert dict(clip.attributes) == {"extra": '{"nested": [1, null]}', "votes": "4", "majority": "happiness"}
     assert clip.id == "a.wav@1"
 
 

@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "affetto.cli.features:features",
         "Write log-mel, MFCC, filter bank or pitch of a recording.",
     ),
+    "prepare": ("affetto.cli.prepare:prepare", "Write the manifest of a corpus."),
     "train": ("affetto.cli.train:train", "Train a model from an experiment or a YAML file."),
     "evaluate": ("affetto.cli.evaluate:evaluate", "Measure a bundle on a manifest of labelled clips."),
     "export": ("affetto.cli.export:export", "Make the ONNX parts of a bundle in another precision."),

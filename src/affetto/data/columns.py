@@ -98,7 +98,7 @@ def clip_from_row(row: Row, folder: Path, default_id: str, label_map: LabelMap) 
         labels=labels,
         split=_SPLITS.get(split.lower(), split) if split else None,
         corpus=_text(row.get("corpus")),
-        attributes=_attributes(row, media, gender, majority),
+        attributes=_attributes(row, media, gender, majority, contract.votes_with_place(votes, label_map)),
     )
 
 
@@ -332,13 +332,17 @@ def _names(value: Any, separators: str) -> tuple[list[str], bool]:
     return [part.strip() for part in parts if part.strip()], len(parts) > 1
 
 
-def _attributes(row: Row, media: Row, gender: str | None, majority: str | None) -> dict[str, str]:
+def _attributes(
+    row: Row, media: Row, gender: str | None, majority: str | None, votes_given: float
+) -> dict[str, str]:
     names = (name for name in row if name and name not in _KNOWN and not name.startswith(_PREFIXES))
     attributes = {name: text for name in names if (text := _written(row[name])) is not None}
     if "features" in media:
         attributes["features"] = media["features"]
     if gender and gender.lower() not in _GENDERS:
         attributes["gender"] = gender
+    if votes_given >= 2:
+        attributes.setdefault("votes", f"{votes_given:g}")
     if majority is not None:  # a blank cell says that there is none: shares alone may hide the tie
         attributes.setdefault("majority", "" if "majority" in row else majority)
     return attributes

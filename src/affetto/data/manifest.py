@@ -14,7 +14,7 @@ A manifest has one row per clip. Every column is optional, but a row needs somet
 | `start`, `end` | the part of the media that is meant, in seconds |
 | `scripted` | yes where the words were given to the speaker: such text is no evidence |
 | `emotion` | a label, in any everyday or published spelling; a set is joined by `\\|` or `,` ("joy\\|") |
-| `votes_LABEL` | how many annotators chose LABEL; votes beat `emotion` and give `attributes["majority"]` |
+| `votes_LABEL` | how many annotators chose LABEL; votes beat `emotion`, give `attributes["majority"]` and `["votes"]` |
 | `label:TASK`, `value:TASK`, `votes:TASK:LABEL` | a class, a number, votes of any other task |
 | anything else | kept as text in `Clip.attributes` |
 
@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from affetto.data.columns import (
@@ -97,16 +97,25 @@ def read_manifest(path: str | Path, *, label_map: LabelMap = PUBLISHED) -> list[
     return list(require_usable(scan_manifest(path, label_map=label_map), path).clips)
 
 
-def scan_manifest(path: str | Path, *, label_map: LabelMap = PUBLISHED) -> Manifest:
+def scan_manifest(
+    path: str | Path,
+    *,
+    label_map: LabelMap = PUBLISHED,
+    columns: Mapping[str, str] = MappingProxyType({}),
+    folder: Path | None = None,
+) -> Manifest:
     """Everything that a manifest holds, its bad rows collected instead of raised.
 
     `label_map` is tried before the everyday spellings; by default it is what all known corpora publish.
+    `columns` says what a column is called in this file ({"text": "Utterance"}); `folder` is what media paths
+    are relative to, where that is not the file's own.
+
     Raises DataError `manifest_not_found`, `manifest_invalid` (not such a file at all) or
-    `manifest_column_missing` (nothing in it to read); ConfigError `extra_missing` for Parquet without
-    pyarrow.
+    `manifest_column_missing` (nothing in it to read, or not a column of `columns`); ConfigError
+    `extra_missing` for Parquet without pyarrow.
     """
     path = Path(path)
-    rows = _rows_of(path)
+    rows = _rows_of(path, columns)
     clips: list[Clip] = []
     problems: list[Problem] = []
     dropped: Counter[str] = Counter()
@@ -115,7 +124,7 @@ def scan_manifest(path: str | Path, *, label_map: LabelMap = PUBLISHED) -> Manif
         try:
             if isinstance(row, DataError):
                 raise row
-            clip = clip_from_row(row, path.parent, place.replace(" ", "-"), label_map)
+            clip = clip_from_row(row, folder or path.parent, place.replace(" ", "-"), label_map)
             if isinstance(clip, NoPlace):
                 dropped[clip.label] += 1
                 continue
@@ -182,9 +191,10 @@ def require_usable(manifest: Manifest, path: str | Path) -> Manifest:
 # --- rows in ---------------------------------------------------------------------------------------------
 
 _PlacedRow = tuple[str, Row | DataError]
+_Columns = Mapping[str, str]  # what a file calls a column -> what it is to us
 
 
-def _rows_of(path: Path) -> list[_PlacedRow]:
+def _rows_of(path: Path, columns: Mapping[str, str]) -> list[_PlacedRow]:
     read = _READERS.get(path.suffix.lower())
     if not path.is_file():
         raise DataError(
@@ -193,7 +203,7 @@ def _rows_of(path: Path) -> list[_PlacedRow]:
     if read is None:
         raise _unknown_format(path)
     try:
-        return list(read(path))
+        return list(read(path, {theirs: ours for ours, theirs in columns.items()}))
     except UnicodeDecodeError as error:
         message = f"{path} is not UTF-8 (byte {error.start}): save it as UTF-8"
         raise DataError("manifest_invalid", message) from None
@@ -201,7 +211,13 @@ def _rows_of(path: Path) -> list[_PlacedRow]:
         raise DataError("manifest_invalid", f"cannot read {path}: {error.strerror or error}") from None
 
 
-def _csv_rows(path: Path) -> Iterator[_PlacedRow]:
+def _named(name: str, columns: _Columns) -> str:
+    """What a column of a file is to us: what `columns` makes of it, nothing where another one took its name."""
+    ours = column_name(columns.get(name.strip(), name))
+    return "" if name.strip() not in columns and ours in columns.values() else ours
+
+
+def _csv_rows(path: Path, columns: _Columns) -> Iterator[_PlacedRow]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         first = file.readline()
         file.seek(0)
@@ -209,7 +225,7 @@ def _csv_rows(path: Path) -> Iterator[_PlacedRow]:
         table = csv.reader(file, delimiter=max(",;\t", key=first.count), strict=True)
         try:
             header = next(table, [])
-            names = _header(path, header)  # "" stays: spreadsheets and pandas leave columns unnamed
+            names = _header(path, header, columns)  # "" stays: spreadsheets and pandas leave columns unnamed
             line = table.line_num + 1
             for cells in table:
                 if len(cells) == len(names):
@@ -226,8 +242,13 @@ def _csv_rows(path: Path) -> Iterator[_PlacedRow]:
             raise DataError("manifest_invalid", message) from None
 
 
-def _header(path: Path, header: Iterable[str]) -> list[str]:
-    names = [column_name(name) for name in header]
+def _header(path: Path, header: Iterable[str], columns: _Columns) -> list[str]:
+    names = [_named(name, columns) for name in header]
+    absent = sorted(set(columns) - {name.strip() for name in header})
+    if absent:
+        found = ", ".join(header)
+        message = f"{path} has no column {absent[0]!r} for {columns[absent[0]]}: expected one of {found}"
+        raise DataError("manifest_column_missing", message)
     twice = [name for name, count in Counter(names).items() if name and count > 1]
     if twice:
         raise DataError("manifest_invalid", f"{path}: the column {twice[0]!r} stands twice; keep one")
@@ -238,21 +259,21 @@ def _header(path: Path, header: Iterable[str]) -> list[str]:
     return names
 
 
-def _jsonl_rows(path: Path) -> Iterator[_PlacedRow]:
+def _jsonl_rows(path: Path, columns: _Columns) -> Iterator[_PlacedRow]:
     with path.open(encoding="utf-8-sig", newline="\n") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                yield f"line {number}", _json_row(line)
+                yield f"line {number}", _json_row(line, columns)
 
 
-def _json_row(line: str) -> Row | DataError:
+def _json_row(line: str, columns: _Columns) -> Row | DataError:
     try:
         row = json.loads(line, object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         return DataError("manifest_row_invalid", f"not JSON: {error}")
     if not isinstance(row, dict):
         return DataError("manifest_row_invalid", 'expected a JSON object like {"path": "a.wav"}')
-    return {column_name(name): value for name, value in row.items()}
+    return {_named(name, columns): value for name, value in row.items()}
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -266,14 +287,14 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _parquet_rows(path: Path) -> Iterator[_PlacedRow]:
+def _parquet_rows(path: Path, columns: _Columns) -> Iterator[_PlacedRow]:
     pyarrow = _pyarrow()
     try:
         table = pyarrow.parquet.read_table(path)
     except pyarrow.ArrowException as error:
         reason = str(error).partition("\n")[0]
         raise DataError("manifest_invalid", f"{path} is not a Parquet file: {reason}") from None
-    names = _header(path, table.column_names)
+    names = _header(path, table.column_names, columns)
     for number, row in enumerate(table.rename_columns(names).to_pylist(), start=1):
         yield f"row {number}", row
 
@@ -338,7 +359,7 @@ def _unknown_format(path: Path) -> DataError:
     return DataError("manifest_invalid", message)
 
 
-_READERS: Mapping[str, Callable[[Path], Iterator[_PlacedRow]]] = {
+_READERS: Mapping[str, Callable[[Path, _Columns], Iterator[_PlacedRow]]] = {
     ".csv": _csv_rows,
     ".tsv": _csv_rows,
     ".jsonl": _jsonl_rows,

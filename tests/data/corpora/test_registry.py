@@ -31,7 +31,7 @@ def test_an_unknown_reader_is_told_the_nearest() -> None:
     with pytest.raises(DataError, match="did you mean 'ravdess'") as caught:
         read_corpus("ravdes", "nowhere")
     assert caught.value.code == "corpus_unknown"
-    with pytest.raises(DataError, match="expected one of emodb, ferplus"):
+    with pytest.raises(DataError, match="expected one of affectnet, ckplus"):
         read_corpus("zzz", "nowhere")
 
 

@@ -18,18 +18,15 @@ place among the seven: contempt, unknown, not a face. Nobody knows who the peopl
 
 from __future__ import annotations
 
-import csv
-import io
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from affetto import labels
-from affetto.data.corpora.layout import layout_error, manifest_corpus
+from affetto.data.corpora.layout import csv_rows, layout_error, manifest_corpus
+from affetto.data.corpora.pixels import unpack
 from affetto.data.manifest import Corpus
 from affetto.errors import DataError
 from affetto.records import Clip
@@ -42,7 +39,6 @@ _VOTES = (
     "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF",
 )  # fmt: skip
 _HEADER = ["Usage", "Image name", *_VOTES]
-_SIZE = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +96,15 @@ def _clip(face: _Face, picture: str) -> Clip:
         labels={"emotion": labels.votes_to_emotions(face.votes, labels.FERPLUS)},
         split=_SPLITS[face.usage],
         corpus="ferplus",
-        attributes={"majority": labels.majority(face.votes, labels.FERPLUS)},
+        attributes={
+            "majority": labels.majority(face.votes, labels.FERPLUS),
+            "votes": f"{labels.votes_with_place(face.votes, labels.FERPLUS):g}",
+        },
     )
 
 
 def _faces(table: Path) -> Iterator[_Face]:
-    rows = _table(table, _HEADER)
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(csv_rows(table, _HEADER), start=1):
         try:
             votes = {name: float(row[name]) for name in _VOTES}
             usage = row["Usage"]
@@ -116,19 +114,6 @@ def _faces(table: Path) -> Iterator[_Face]:
             message = f"{table}, row {number}: expected one of {', '.join(_SPLITS)} and ten counts of votes"
             raise DataError("corpus_layout", message) from None
         yield _Face(usage, row["Image name"].strip(), votes)
-
-
-def _table(path: Path, columns: list[str]) -> Iterator[dict[str, str]]:
-    """The rows of a CSV file that has these columns."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            if not set(columns) <= set(rows.fieldnames or ()):
-                message = f"{path} has not the columns {', '.join(columns)}"
-                raise DataError("corpus_layout", message)
-            yield from rows
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
-        raise DataError("corpus_layout", f"cannot read {path}: {error}") from None
 
 
 def _pictures(folder: Path, faces: list[_Face]) -> dict[str, str]:
@@ -146,44 +131,7 @@ def _pictures(folder: Path, faces: list[_Face]) -> dict[str, str]:
     if not archive.is_file():
         if not pixels.is_file():
             return {}
-        _unpack(pixels, faces, archive)
+        names = [face.name and f"{_FOLDERS[face.usage]}/{face.name}" for face in faces]
+        unpack(pixels, names, archive)
     with zipfile.ZipFile(archive) as opened:
         return {Path(member).name: f"{archive}#{member}" for member in opened.namelist()}
-
-
-def _unpack(pixels: Path, faces: list[_Face], archive: Path) -> None:
-    """Write the faces of `fer2013.csv` as PNG into `archive`, whole or not at all."""
-    from PIL import Image
-
-    part = archive.with_name(archive.name + ".part")
-    rows = _table(pixels, ["pixels", "Usage"])
-    written = {""}  # rows without a name show no face
-    try:
-        with zipfile.ZipFile(part, "w") as opened:
-            for number, (face, row) in enumerate(zip(faces, rows, strict=True), start=1):
-                if face.name not in written:
-                    written.add(face.name)
-                    buffer = io.BytesIO()
-                    Image.fromarray(_grey(row["pixels"], pixels, number)).save(buffer, "PNG")
-                    opened.writestr(f"{_FOLDERS[face.usage]}/{face.name}", buffer.getvalue())
-        part.replace(archive)
-    except ValueError:
-        message = f"{pixels} and fer2013new.csv differ in their number of rows: not the same corpus"
-        raise DataError("corpus_layout", message) from None
-    except OSError as error:
-        message = f"cannot unpack the faces of {pixels} into {archive}: {error.strerror or error}"
-        raise DataError("output_unwritable", message) from None
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _grey(text: str, path: Path, row: int) -> np.ndarray:
-    """The picture [48 48] uint8 of a cell of 2304 numbers."""
-    try:
-        values = np.array(text.split(), dtype=np.int64)
-        if values.size != _SIZE * _SIZE or values.min() < 0 or values.max() > 255:
-            raise ValueError
-    except (ValueError, AttributeError):
-        message = f"{path}, row {row}: expected {_SIZE * _SIZE} numbers from 0 to 255"
-        raise DataError("corpus_layout", message) from None
-    return values.astype(np.uint8).reshape(_SIZE, _SIZE)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
 import gzip
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from affetto.data.columns import LabelMap
 from affetto.data.manifest import Corpus, require_usable, scan_manifest
 from affetto.errors import DataError
+
+AUDIO = (".wav", ".flac")
+PICTURES = (".jpg", ".jpeg", ".png")
 
 
 def layout_error(corpus: str, folder: Path, wanted: str) -> DataError:
@@ -62,3 +68,74 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
     except (UnicodeDecodeError, OSError, EOFError) as error:
         raise DataError("corpus_layout", f"cannot read {path} as UTF-8 text: {error}") from None
+
+
+def csv_rows(path: Path, columns: Iterable[str]) -> Iterator[dict[str, str]]:
+    """The rows of a CSV file that has these columns, the names of which are trimmed.
+
+    Raises DataError `corpus_layout` for a file without them, or that cannot be read as CSV in UTF-8.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            names = [name.strip() for name in next(csv.reader(file), [])]
+            if not set(columns) <= set(names):
+                raise DataError("corpus_layout", f"{path} has not the columns {', '.join(columns)}")
+            yield from csv.DictReader(file, names, restval="")
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise DataError("corpus_layout", f"cannot read {path}: {error}") from None
+
+
+def any_text(path: Path, otherwise: str) -> str:
+    """The text of a file of unknown encoding: UTF-16 by its mark, UTF-8, or else `otherwise`.
+
+    Raises DataError `corpus_layout` for a file that cannot be opened.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError("corpus_layout", f"cannot read {path}: {error}") from None
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", errors="replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode(otherwise, errors="replace")
+
+
+def files_under(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """The files of these suffixes anywhere in a folder, in order, but for the hidden ones that macOS leaves."""
+    return sorted(
+        file
+        for file in folder.rglob("*.*")
+        if file.suffix.lower() in suffixes and not file.name.startswith(".")
+    )
+
+
+def coded_files(
+    files: Iterable[Path], code: re.Pattern[str]
+) -> tuple[list[tuple[Path, re.Match[str]]], tuple[str, ...]]:
+    """The files whose names (without suffix) are codes, each name once, and in words what was left out."""
+    found: dict[str, tuple[Path, re.Match[str]]] = {}
+    strange: list[str] = []
+    repeated = 0
+    for file in files:
+        match = code.fullmatch(file.stem)
+        if match is None:
+            strange.append(file.name)
+        elif file.stem in found:
+            repeated += 1
+        else:
+            found[file.stem] = file, match
+    problems = [f"left out {len(strange)} files with another kind of name: {strange[0]}"] if strange else []
+    if repeated:
+        problems.append(f"left out {repeated} repeated files")
+    return list(found.values()), tuple(problems)
+
+
+def missing_files(names: Iterable[str], shown: int = 3) -> tuple[str, ...]:
+    """The problem that recordings or pictures are not there, naming the first; () when none is missing."""
+    names = list(names)
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return (
+        (f"left out {len(names)} whose file is missing: {', '.join(names[:shown])}{more}",) if names else ()
+    )

@@ -39,7 +39,7 @@ _ISO = {"br": "pt", "cn": "zh", "tw": "zh"}
 
 
 def read(path: str | Path, languages: str | Sequence[str] = ("en",)) -> Corpus:
-    """XED in the languages asked for, by the codes of its files.
+    """XED in the languages asked for, by the codes of its files: ("en", "de") or "en,de".
 
     Raises DataError `corpus_layout` for a folder without one of them.
     """
@@ -47,7 +47,7 @@ def read(path: str | Path, languages: str | Sequence[str] = ("en",)) -> Corpus:
     clips: list[Clip] = []
     dropped: Counter[str] = Counter()
     problems: list[str] = []
-    for language in (languages,) if isinstance(languages, str) else languages:
+    for language in languages.split(",") if isinstance(languages, str) else languages:
         file = _labelled(folder, language)
         skipped = 0
         for name, text, published in _sentences(folder, language, file):
