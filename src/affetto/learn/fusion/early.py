@@ -21,6 +21,7 @@ class Early(nn.Module):
     (Morency et al. 2011, "Towards Multimodal Sentiment Analysis"; as a network Williams et al. 2018, "DNN
     Multimodal Fusion Techniques for Predicting Video Sentiment") as early as Tracks allow: samples, words and
     pixels have no common frame, so an encoder first turns each into frames, which meet before any is pooled.
+    Without the encoders, a step costs 4 times what concat's does: a Transformer runs over S steps.
     """
 
     vote = FUSED

