@@ -99,7 +99,7 @@ class SelfAttention(nn.Module):
         heard = self.unimodal(tracks)
         steps = [heard.tracks[name].values + kind for name, kind in self.kinds.items()]
         masks = [track.mask for track in heard.tracks.values()]
-        x = torch.cat([self.summary.expand(len(steps[0]), -1, -1), *steps], dim=1)
+        x = torch.cat([self.summary.expand(heard.there.shape[0], -1, -1), *steps], dim=1)
         mask = torch.cat([torch.ones_like(x[:, :1, 0], dtype=torch.bool), *masks], dim=1)
         z = self.transformer(x, mask)
         return heard.with_fused(z[:, 0], Track(z, mask))

@@ -47,7 +47,7 @@ class Bottleneck(nn.Module):
         """Tracks [B T D] by modality; a missing key is an absent modality."""
         heard = self.unimodal(tracks)
         x = {name: track.values for name, track in heard.tracks.items()}
-        b = self.bottleneck.expand(len(heard.there), -1, -1)
+        b = self.bottleneck.expand(heard.there.shape[0], -1, -1)
         shared = torch.ones_like(b[..., 0], dtype=torch.bool)
         for blocks in self.layers:
             said = []

@@ -52,7 +52,7 @@ class Hybrid(nn.Module):
         """Tracks [B T D] by modality; a missing key is an absent modality."""
         heard = self.unimodal(tracks)
         tokens = [self._tokens(name, track, heard.present[name]) for name, track in heard.tracks.items()]
-        x = torch.cat([self.summary.expand(len(heard.there), -1, -1), *tokens], dim=1)
+        x = torch.cat([self.summary.expand(heard.there.shape[0], -1, -1), *tokens], dim=1)
         mask = torch.ones_like(x[..., 0], dtype=torch.bool)
         x = self.transformer(x, mask)
         return heard.with_fused(x[:, 0], Track(x[:, 1:], mask[:, 1:]))
