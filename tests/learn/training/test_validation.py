@@ -118,9 +118,7 @@ def test_the_decisive_score_is_the_votes_where_it_is_trained():
 
 def test_written_logits_can_be_read_without_pickle(recogniser, clips, cache, model, tmp_path):
     cache.add(clips)
-    write_logits(
-        tmp_path / "x.npz", predict_logits(recogniser, clips[:4], cache), clips[:4], model.tasks
-    )
+    write_logits(tmp_path / "x.npz", predict_logits(recogniser, clips[:4], cache), clips[:4], model.tasks)
     with np.load(tmp_path / "x.npz", allow_pickle=False) as stored:
         assert stored["target.emotion"].shape == (4, 3)
         assert stored["logits.emotion.speech"].shape == (4, 3)
