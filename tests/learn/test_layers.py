@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from affetto.learn.layers.attention import MultiHeadAttention
+from affetto.learn.layers.alignment import on_clock, places
+from affetto.learn.layers.attention import MultiHeadAttention, masked_softmax
 from affetto.learn.layers.conv import (
     ConvBlock1d,
     ConvBlock2d,
@@ -13,9 +14,10 @@ from affetto.learn.layers.conv import (
     receptive_frames,
     residual_stages,
 )
-from affetto.learn.layers.pooling import AttentiveStatistics, QueryPooling, masked_mean
+from affetto.learn.layers.pooling import AttentiveStatistics, QueryPooling, masked_mean, masked_statistics
 from affetto.learn.layers.recurrent import MaskedBiGru
 from affetto.learn.layers.transformer import CrossBlock, Transformer, drop_path
+from affetto.records import Track
 
 LENGTHS = (9, 4, 1)
 
@@ -39,7 +41,45 @@ def used(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
+class TestClock:
+    def test_places_reach_from_the_first_known_time_to_the_last(self) -> None:
+        mask = torch.tensor([[True, True, True, False]])
+        speech = Track(torch.zeros(1, 4, 1), mask, torch.tensor([[2.0, 4.0, torch.nan, 99.0]]))
+        text = Track(torch.zeros(1, 2, 1), mask[:, :2], torch.tensor([[3.0, 6.0]]))
+        vision = Track(torch.zeros(1, 2, 1), mask[:, 1:3])
+        found = places([speech, text, vision])
+        assert found[0][0, :3].tolist() == [0.0, 0.5, pytest.approx(5 / 6)]  # the third of three
+        assert found[1].tolist() == [[0.25, 1.0]]
+        assert found[2].tolist() == [[0.25, 0.75]]
+        assert all(torch.isfinite(place).all() for place in found)
+
+    def test_values_at_a_moment_are_those_of_the_steps_near_it(self) -> None:
+        track = Track(torch.tensor([[[1.0], [2.0], [7.0]]]), torch.tensor([[True, True, False]]))
+        place, clock = torch.tensor([[0.0, 1.0, 0.5]]), torch.tensor([[0.0, 0.5, 0.6]])
+        near = torch.tensor(-0.6 / 0.2).exp(), torch.tensor(-0.4 / 0.2).exp()
+        expected = (1.0 * near[0] + 2.0 * near[1]) / sum(near)
+        found = on_clock(track, place, clock, 0.2)[0, :, 0]
+        torch.testing.assert_close(found[1:], torch.stack([torch.tensor(1.5), expected]))
+        assert found[0] == pytest.approx(1.0, abs=0.01)
+        nothing = Track(track.values, torch.zeros_like(track.mask))
+        assert on_clock(nothing, place, clock, 0.2).abs().max() == 0
+
+
 class TestAttention:
+    def test_softmax_of_the_real_ones(self) -> None:
+        scores, mask = torch.randn(2, 4), torch.tensor([[True, False, True, False], [False] * 4])
+        found = masked_softmax(scores, mask)
+        torch.testing.assert_close(found[0, ::2], scores[0, ::2].softmax(dim=0))
+        assert found[mask.logical_not()].abs().max() == 0
+
+    def test_values_may_come_from_elsewhere(self) -> None:
+        layer, mask = MultiHeadAttention(8, 2).eval(), lengths_mask()
+        x, keys, values = torch.randn(3, 5, 8), torch.randn(3, 9, 8), torch.randn(3, 1, 8)
+        found = layer(x, keys, mask, values=values.expand(-1, 9, -1))
+        expected = layer.out(layer.value(values)).expand(-1, 5, -1)  # all keys have one value
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(layer(x, keys, mask, values=keys), layer(x, keys, mask))
+
     def test_equals_torch(self) -> None:
         ours = MultiHeadAttention(8, 2).eval()
         theirs = nn.MultiheadAttention(8, 2, batch_first=True).eval()
@@ -259,3 +299,12 @@ def test_gru_equals_packed_torch() -> None:
     packed = nn.utils.rnn.pack_padded_sequence(x, torch.tensor(LENGTHS), batch_first=True)
     expected, _ = nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)
     torch.testing.assert_close(ours(x, mask), expected, atol=1e-6, rtol=0)
+
+
+def test_statistics_of_the_real_steps() -> None:
+    x, mask = torch.randn(3, 9, 4), lengths_mask()
+    found = masked_statistics(x, mask)
+    for row, length in enumerate(LENGTHS):
+        torch.testing.assert_close(found[row, :4], x[row, :length].mean(dim=0))
+        deviation = x[row, :length].std(dim=0, unbiased=False).clamp(min=1e-3)
+        torch.testing.assert_close(found[row, 4:], deviation)

@@ -169,18 +169,21 @@ class VisionConfig:
 class FusionConfig:
     """How Tracks become views, and how a vote merges what the heads of the views say.
 
-    tokens: hybrid: learned summary tokens per modality that the fused view attends over; crossmodal: learned
-            questions that ask beside the text.
-    vote:   None takes the form's own: learned for hybrid, crossmodal and late, the fused view alone for gated
-            and concat.
+    tokens: hybrid: learned summary tokens per modality that the fused view attends over; crossmodal and
+            trimodal: learned questions that ask beside the text; bottleneck: tokens that all share.
+    steps:  early: moments of the common clock, over the whole recording.
+    rank:   tensor: how many products are added up.
+    vote:   None takes the form's own: learned for hybrid, crossmodal and late, else the fused view alone.
     """
 
     name: str = "hybrid"
     tokens: Count = 4
+    steps: Count = 32
+    rank: Count = 4
     layers: Count = 2
     heads: Count = 4
     dropout: Share = 0.1
-    vote: Literal["learned", "mean", "majority", "fused"] | None = None
+    vote: Literal["learned", "mean", "validated", "majority", "fused"] | None = None
 
 
 @dataclass(frozen=True)

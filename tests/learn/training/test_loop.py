@@ -98,6 +98,16 @@ def test_two_runs_of_one_seed_are_equal_whatever_ran_before(whole, config, clips
     assert_same_run(whole, fit(config, clips, tmp_path / "again", cache=cache))
 
 
+def test_a_validated_vote_takes_its_weights_from_the_validation_clips(
+    make_config, model, clips, cache, tmp_path
+):
+    late = replace(model, fusion=replace(model.fusion, name="late", vote="validated"))
+    stage = StageConfig("all", ("speech", "text", "vision"), steps=2, batch_size=12)
+    done = fit(make_config(stage, model=late), clips, tmp_path / "run", cache=cache)
+    expected = [max(done.scores[f"emotion.{m}.uar"] - 1 / 3, 1e-6) for m in late.modalities]
+    assert done.recogniser.votes["emotion"].scores.tolist() == pytest.approx(expected)
+
+
 def test_another_seed_gives_another_model(whole, config, clips, cache, tmp_path):
     other = fit(replace(config, seed=4), clips, tmp_path / "other", cache=cache)
     weights = (run.recogniser.state_dict()["heads.emotion.speech.out.weight"] for run in (whole, other))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,14 @@ from affetto.learn.config import TaskConfig
 from affetto.learn.models.build import build_recogniser
 from affetto.learn.training.loaders import BatchBuilder, BatchPlan
 from affetto.learn.training.pairing import pair_by_label
-from affetto.learn.training.validation import Logits, decisive_score, predict_logits, scores, write_logits
+from affetto.learn.training.validation import (
+    Logits,
+    decisive_score,
+    predict_logits,
+    scores,
+    weigh_votes,
+    write_logits,
+)
 from affetto.records import Clip
 
 EMOTION = TaskConfig("emotion", labels=("a", "b"))
@@ -35,6 +44,15 @@ def test_logits_come_in_the_order_of_the_clips_whatever_the_batches(recogniser, 
         assert {m for m in model.modalities if found.present[m][i]} == set(clip.modalities())
     assert found.ids == tuple(clip.id for clip in mixed)
     assert found.weights["emotion"].shape == (len(mixed), 4)
+
+
+def test_votes_that_weigh_are_told_what_their_views_scored_above_chance(recogniser, model):
+    assert not weigh_votes(recogniser, {}, model.tasks)
+    sizes = replace(model, fusion=replace(model.fusion, name="late", vote="validated"))
+    late = build_recogniser(sizes)
+    found = {"emotion.speech.uar": 0.5, "emotion.speech.wa": 0.9, "emotion.text.uar": 0.3}
+    assert weigh_votes(late, found, model.tasks)
+    assert late.votes["emotion"].scores.tolist() == pytest.approx([0.5 - 1 / 3, 1e-6, 1e-6])
 
 
 def test_predicting_leaves_modes_and_gradients_alone(recogniser, clips, cache):
@@ -100,9 +118,7 @@ def test_the_decisive_score_is_the_votes_where_it_is_trained():
 
 def test_written_logits_can_be_read_without_pickle(recogniser, clips, cache, model, tmp_path):
     cache.add(clips)
-    write_logits(
-        tmp_path / "x.npz", predict_logits(recogniser, clips[:4], cache), clips[:4], model.tasks
-    )
+    write_logits(tmp_path / "x.npz", predict_logits(recogniser, clips[:4], cache), clips[:4], model.tasks)
     with np.load(tmp_path / "x.npz", allow_pickle=False) as stored:
         assert stored["target.emotion"].shape == (4, 3)
         assert stored["logits.emotion.speech"].shape == (4, 3)

@@ -9,19 +9,43 @@ line here. Votes merge what the heads of the views say.
 
 from affetto.learn.fusion.views import FUSED, Views
 
-FUSIONS = {
-    "hybrid": "affetto.learn.fusion.hybrid:Hybrid",
-    "crossmodal": "affetto.learn.fusion.crossmodal:Crossmodal",
-    "gated": "affetto.learn.fusion.gated:Gated",
-    "concat": "affetto.learn.fusion.concat:Concat",
-    "late": "affetto.learn.fusion.late:Late",
+#: The forms by the level at which the modalities meet, from the medium towards the answer.
+LEVELS = {
+    # Raw input: frames are brought onto one clock and joined before anything is summarised.
+    "input": {"early": "affetto.learn.fusion.early:Early"},
+    # Features, step by step or pooled, become one representation together.
+    "feature": {
+        "concat": "affetto.learn.fusion.concat:Concat",
+        "add": "affetto.learn.fusion.add:Add",
+        "tensor": "affetto.learn.fusion.tensor:LowRankTensor",
+        "film": "affetto.learn.fusion.film:Film",
+        "self_attention": "affetto.learn.fusion.attention:SelfAttention",
+        "crossmodal": "affetto.learn.fusion.crossmodal:Crossmodal",
+        "mult": "affetto.learn.fusion.mult:Mult",
+        "trimodal": "affetto.learn.fusion.trimodal:Trimodal",
+        "bottleneck": "affetto.learn.fusion.bottleneck:Bottleneck",
+    },
+    # A modality is a whole: how much of each is taken depends on the input, and is reported.
+    "modality": {
+        "additive_attention": "affetto.learn.fusion.attention:AdditiveAttention",
+        "dot_product_attention": "affetto.learn.fusion.attention:DotProductAttention",
+        "gated": "affetto.learn.fusion.gated:Gated",
+        "adaptive": "affetto.learn.fusion.adaptive:Adaptive",
+    },
+    # Every modality answers for itself; only a vote merges the answers.
+    "decision": {"late": "affetto.learn.fusion.late:Late"},
+    # Features and decisions at once.
+    "hybrid": {"hybrid": "affetto.learn.fusion.hybrid:Hybrid"},
 }
+
+FUSIONS = {name: place for forms in LEVELS.values() for name, place in forms.items()}
 
 VOTES = {
     "learned": "affetto.learn.fusion.vote:LearnedVote",
     "mean": "affetto.learn.fusion.vote:MeanVote",
+    "validated": "affetto.learn.fusion.vote:ValidatedVote",
     "majority": "affetto.learn.fusion.vote:MajorityVote",
     "fused": "affetto.learn.fusion.vote:FusedVote",
 }
 
-__all__ = ["FUSED", "FUSIONS", "VOTES", "Views"]
+__all__ = ["FUSED", "FUSIONS", "LEVELS", "VOTES", "Views"]

@@ -7,17 +7,21 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from affetto.learn.fusion.views import FUSED, UnimodalViews, Views, fused_presence, with_absent
+from affetto.learn.fusion.views import FUSED, UnimodalViews, Views
 from affetto.learn.layers.pooling import QueryPooling
 from affetto.learn.layers.transformer import Transformer
 from affetto.records import Track
 
 
 class Hybrid(nn.Module):
-    """Each Track is read into a few tokens; a small Transformer lets all tokens attend to each other.
+    """fused = z_0,  z = Transformer([s; R_1(x_1); ...; R_M(x_M)]), R_m: K learned queries that read a Track.
 
-    Its cost does not grow with the recording beyond the reading. The tokens of an absent modality are
-    learned, so attention always has something to see. `fused` is what a summary token has gathered.
+    x_m: [B T_m D]; R_m(x_m): [B K D], K = `tokens`, learned where the modality is absent, so that attention
+    always has something to see; s: [D], a learned summary; z: [B 1+MK D]. The cost does not grow with the
+    recording beyond the reading. Readers as in Lee et al. 2019, "Set Transformer"; features and decisions
+    merged together as in Snoek et al. 2005, "Early versus Late Fusion in Semantic Video Analysis". The vote
+    begins as the product of the unimodal experts, and learns what the fused view adds. Without the encoders, a
+    step costs 3 times what concat's does: a Transformer runs over MK + 1 tokens.
     """
 
     vote = "learned"
@@ -33,9 +37,7 @@ class Hybrid(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.modalities = modalities
         self.views = (FUSED, *modalities)
-        self.dim = dim
         self.unimodal = UnimodalViews(modalities, dim, dropout=dropout)
         self.readers = nn.ModuleDict(
             {name: QueryPooling(dim, tokens, heads, dropout=dropout) for name in modalities}
@@ -48,14 +50,12 @@ class Hybrid(nn.Module):
 
     def forward(self, tracks: Mapping[str, Track]) -> Views:
         """Tracks [B T D] by modality; a missing key is an absent modality."""
-        tracks = with_absent(tracks, self.modalities, self.dim)
-        vectors, present = self.unimodal(tracks)
-        x = torch.cat([self._tokens(name, tracks[name], present[name]) for name in self.modalities], dim=1)
-        x = torch.cat([self.summary.expand(x.shape[0], -1, -1), x], dim=1)
-        x = self.transformer(x, torch.ones_like(x[..., 0], dtype=torch.bool))
-        everything = fused_presence(present)
-        track = Track(x[:, 1:], everything[:, None].expand(-1, x.shape[1] - 1))
-        return Views({FUSED: x[:, 0], **vectors}, {FUSED: track, **tracks}, {FUSED: everything, **present})
+        heard = self.unimodal(tracks)
+        tokens = [self._tokens(name, track, heard.present[name]) for name, track in heard.tracks.items()]
+        x = torch.cat([self.summary.expand(heard.there.shape[0], -1, -1), *tokens], dim=1)
+        mask = torch.ones_like(x[..., 0], dtype=torch.bool)
+        x = self.transformer(x, mask)
+        return heard.with_fused(x[:, 0], Track(x[:, 1:], mask[:, 1:]))
 
     def _tokens(self, name: str, track: Track, present: Tensor) -> Tensor:
         """[B K D]: what the modality's reader found (its bias says which modality), or the stand-ins."""

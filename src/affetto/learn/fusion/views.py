@@ -1,4 +1,4 @@
-"""What every fusion gives, and the two things that every fusion needs: absent Tracks and unimodal views."""
+"""What every fusion gives, and what most of them begin with: unimodal views, stand-ins, a map per modality."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FUSED = "fused"
 
 @dataclass(frozen=True)
 class Views:
-    """Named views of a batch: one per modality, and `fused` where the form has one.
+    """Named views of a batch: one per modality, and `fused` where the form has one. V counts them.
 
     vectors: view to [B D].  tracks: view to the Track that it was pooled from.
     present: view to [B] bool; `fused` is present where any modality is.
@@ -28,6 +28,32 @@ class Views:
     tracks: Mapping[str, Track]
     present: Mapping[str, Tensor]
     weights: Tensor | None = None
+
+    @property
+    def stacked(self) -> Tensor:
+        """The vectors in order, [B V D]."""
+        return torch.stack(list(self.vectors.values()), dim=1)
+
+    @property
+    def there(self) -> Tensor:
+        """Which views are present, in order, [B V] bool."""
+        return torch.stack(list(self.present.values()), dim=1)
+
+    def with_fused(self, vector: Tensor, track: Track, shares: Tensor | None = None) -> Views:
+        """These views of the modalities behind a `fused` one.
+
+        vector: [B D]; track: [B T D], what it was pooled from; shares: [B M], how much of each modality is in
+        it, for a form that knows: they become the weights, and `fused`, the mixture itself, has weight 0.
+        """
+        anything = self.there.any(dim=1)
+        weights = None if shares is None else torch.cat([torch.zeros_like(shares[:, :1]), shares], dim=1)
+        track = Track(track.values, track.mask & anything[:, None], track.times)
+        return Views(
+            {FUSED: vector, **self.vectors},
+            {FUSED: track, **self.tracks},
+            {FUSED: anything, **self.present},
+            weights,
+        )
 
 
 def with_absent(tracks: Mapping[str, Track], modalities: tuple[str, ...], dim: int) -> dict[str, Track]:
@@ -46,28 +72,26 @@ def with_absent(tracks: Mapping[str, Track], modalities: tuple[str, ...], dim: i
     return {name: tracks.get(name, absent) for name in modalities}
 
 
-def fused_presence(present: Mapping[str, Tensor]) -> Tensor:
-    """[B] bool: whether any modality is there."""
-    return torch.stack(list(present.values())).any(dim=0)
-
-
 class UnimodalViews(nn.Module):
     """Each modality's Track pooled by attentive statistics: the views that see one modality alone."""
 
     def __init__(self, modalities: tuple[str, ...], dim: int, *, dropout: float = 0.1) -> None:
         super().__init__()
+        self.modalities = modalities
+        self.dim = dim
         self.pools = nn.ModuleDict({name: AttentiveStatistics(dim) for name in modalities})
         self.projections = nn.ModuleDict(
             {name: nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * dim, dim)) for name in modalities}
         )
 
-    def forward(self, tracks: Mapping[str, Track]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Vectors [B D] and presence [B] bool, by modality. A Track is needed for each."""
+    def forward(self, tracks: Mapping[str, Track]) -> Views:
+        """Tracks [B T D] by modality; one that is missing becomes a step that is not real, see `with_absent`."""
+        tracks = with_absent(tracks, self.modalities, self.dim)
         vectors = {
             name: self.projections[name](pool(tracks[name].values, tracks[name].mask))
             for name, pool in self.pools.items()
         }
-        return vectors, {name: tracks[name].mask.any(dim=1) for name in self.pools}
+        return Views(vectors, tracks, {name: track.mask.any(dim=1) for name, track in tracks.items()})
 
 
 class AbsentVectors(nn.Module):
@@ -77,8 +101,18 @@ class AbsentVectors(nn.Module):
         super().__init__()
         self.absent = nn.ParameterDict({name: nn.Parameter(torch.randn(dim) * 0.02) for name in modalities})
 
-    def forward(self, vectors: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> list[Tensor]:
-        """Per modality, in order: its vector [B D] where present [B], else the stand-in."""
-        return [
-            torch.where(present[name][:, None], vectors[name], absent) for name, absent in self.absent.items()
-        ]
+    def forward(self, x: Tensor, there: Tensor) -> Tensor:
+        """x: [B .. M D] where its modality is there, [B .. M] bool, else the stand-in."""
+        return torch.where(there[..., None], x, torch.stack(list(self.absent.values())))
+
+
+class PerModality(nn.Module):
+    """A linear map of its own for each modality: [B M D] -> [B M out]."""
+
+    def __init__(self, modalities: tuple[str, ...], dim: int, out: int) -> None:
+        super().__init__()
+        self.maps = nn.ModuleDict({name: nn.Linear(dim, out) for name in modalities})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B M D] -> [B M out]."""
+        return torch.stack([map_(v) for map_, v in zip(self.maps.values(), x.unbind(1), strict=True)], dim=1)

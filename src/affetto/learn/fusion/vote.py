@@ -2,7 +2,8 @@
 
 A vote is built as `Name(views, kind)` and is called with logits [B C] and presence [B] by view. It gives the
 merged logits [B C] and the weights [B V] in the order of `views`, or None where it has none to report. For
-single-label tasks the merged logits are log-probabilities up to a constant per row.
+single-label tasks the merged logits are log-probabilities up to a constant per row. One that has `weigh` is
+told after training how well each view did on the validation clips.
 """
 
 from __future__ import annotations
@@ -79,10 +80,33 @@ class MeanVote(nn.Module):
     def forward(self, logits: Logits, present: Presence) -> tuple[Tensor, Tensor]:
         """Logits [B C] and presence [B] by view. Returns the merged logits [B C] and weights [B V]."""
         shares = _equal_shares(_stack_presence(present, self.views))
-        stacked = _stack(logits, self.views)
-        if self.kind != "single-label":
-            return (shares[..., None] * stacked).sum(dim=1), shares
-        return _log(_mean_probabilities(stacked, shares)), shares
+        return _mean(_stack(logits, self.views), shares, self.kind), shares
+
+
+class ValidatedVote(nn.Module):
+    """The mean of the present views' probabilities, or logits, weighted by how well each did on validation.
+
+    p = sum of a_v p_v,  a_v = score_v / sum of the scores of the views present (weighted average, Kuncheva
+    2004, "Combining Pattern Classifiers"). Nothing is trained: `weigh` sets the scores once the heads are,
+    and until then all are equal.
+    """
+
+    def __init__(self, views: tuple[str, ...], kind: str) -> None:
+        super().__init__()
+        self.views = views
+        self.kind = kind
+        self.register_buffer("scores", torch.ones(len(views)))
+
+    def weigh(self, scores: Mapping[str, float]) -> None:
+        """Take each view's score above chance. One at chance, or without a score, is heard only if alone."""
+        values = [max(scores.get(view, 0.0), 1e-6) for view in self.views]
+        self.get_buffer("scores").copy_(torch.tensor(values))
+
+    def forward(self, logits: Logits, present: Presence) -> tuple[Tensor, Tensor]:
+        """Logits [B C] and presence [B] by view. Returns the merged logits [B C] and weights [B V]."""
+        heard = _stack_presence(present, self.views) * self.get_buffer("scores")
+        shares = heard / heard.sum(dim=1, keepdim=True).clamp(min=1e-9)
+        return _mean(_stack(logits, self.views), shares, self.kind), shares
 
 
 class MajorityVote(nn.Module):
@@ -133,6 +157,12 @@ def _stack_presence(present: Presence, views: tuple[str, ...]) -> Tensor:
 def _equal_shares(there: Tensor) -> Tensor:
     there = there.float()
     return there / there.sum(dim=1, keepdim=True).clamp(min=1.0)
+
+
+def _mean(stacked: Tensor, shares: Tensor, kind: str) -> Tensor:
+    if kind != "single-label":
+        return (shares[..., None] * stacked).sum(dim=1)
+    return _log(_mean_probabilities(stacked, shares))
 
 
 def _mean_probabilities(stacked: Tensor, shares: Tensor) -> Tensor:

@@ -11,6 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the last dimension of the real ones alone: scores and mask (bool) [.. T] -> [.. T].
+
+    Zeros where none is real.
+    """
+    return torch.softmax(scores.masked_fill(~mask, -1e4), dim=-1) * mask.to(scores.dtype)
+
+
 class MultiHeadAttention(nn.Module):
     """Queries [B Tq D] attend to keys [B Tk D] (Vaswani et al. 2017); a row without a real key answers zeros.
 
@@ -37,15 +45,22 @@ class MultiHeadAttention(nn.Module):
         self.register_buffer("frequencies", frequencies, persistent=False)
 
     def forward(
-        self, queries: Tensor, keys: Tensor, key_mask: Tensor, bias: Tensor | None = None
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        key_mask: Tensor,
+        bias: Tensor | None = None,
+        *,
+        values: Tensor | None = None,
     ) -> Tensor:
         """key_mask: [B Tk] bool, True = real; bias: [B H Tq Tk], finite, added to the scores.
 
-        Returns [B Tq D].
+        values: [B Tk D], what is read where it is not the keys themselves. Returns [B Tq D].
         """
+        values = keys if values is None else values
         q, k, v = (
             self._split(project(x))
-            for project, x in ((self.query, queries), (self.key, keys), (self.value, keys))
+            for project, x in ((self.query, queries), (self.key, keys), (self.value, values))
         )
         if self.rotary:
             q, k = self._rotate(q), self._rotate(k)

@@ -14,6 +14,13 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     return (x * keep).sum(dim=1) / keep.sum(dim=1).clamp(min=1.0)
 
 
+def masked_statistics(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean and deviation of the real steps side by side: x [B T D], mask [B T] bool -> [B 2D]."""
+    mean = masked_mean(x, mask)
+    variance = masked_mean((x - mean[:, None]).square(), mask)
+    return torch.cat([mean, variance.clamp(min=1e-6).sqrt()], dim=-1)
+
+
 class AttentiveStatistics(nn.Module):
     """Weighted mean and deviation over time, the weights learned: [B T D] -> [B 2D].
 

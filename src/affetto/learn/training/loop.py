@@ -30,7 +30,7 @@ from affetto.learn.training.randomness import torch_seed
 from affetto.learn.training.run_folder import RunFolder, open_run
 from affetto.learn.training.stage import Bookkeeping, Run, StageModule, StageState, finish
 from affetto.learn.training.stop import StopSignals
-from affetto.learn.training.validation import predict_logits, scores, write_logits
+from affetto.learn.training.validation import predict_logits, scores, weigh_votes, write_logits
 from affetto.learn.training.vocabulary import vocabulary
 from affetto.records import Clip
 
@@ -166,8 +166,11 @@ def _result(run: Run, unreadable: Mapping[ClipKey, AffettoError]) -> FitResult:
     if clips:
         tasks = run.config.model.tasks
         logits = predict_logits(run.recogniser, clips, run.cache, workers=run.config.train.workers)
-        write_logits(run.folder.predictions / "validation.npz", logits, clips, tasks)
         found = scores(logits, clips, tasks)
+        if weigh_votes(run.recogniser, found, tasks):
+            logits = predict_logits(run.recogniser, clips, run.cache, workers=run.config.train.workers)
+            found = scores(logits, clips, tasks)
+        write_logits(run.folder.predictions / "validation.npz", logits, clips, tasks)
     return FitResult(
         run.recogniser,
         run.config,

@@ -105,6 +105,21 @@ def scores(logits: Logits, clips: Sequence[Clip], tasks: Sequence[TaskConfig]) -
     return result
 
 
+def weigh_votes(recogniser: Recogniser, values: Mapping[str, float], tasks: Sequence[TaskConfig]) -> bool:
+    """Tell the votes that weigh by validation what their views scored above chance; False if there are none."""
+    told = False
+    for task in tasks:
+        vote = recogniser.votes[task.name]
+        if hasattr(vote, "weigh"):
+            chance = 1 / len(task.labels) if task.kind == "single-label" else 0.0
+            names = {
+                view: f"{task.name}.{view}.{DECISIVE[task.kind]}" for view in recogniser.views_of(task.name)
+            }
+            vote.weigh({view: values[name] - chance for view, name in names.items() if name in values})  # type: ignore[operator]
+            told = True
+    return told
+
+
 def decisive_score(
     values: Mapping[str, float], tasks: Sequence[TaskConfig], views: Sequence[str]
 ) -> float | None:
