@@ -20,6 +20,7 @@ CORPORA: Mapping[str, str] = {
     "ferplus": "affetto.data.corpora.ferplus:read",
     "goemotions": "affetto.data.corpora.goemotions:read",
     "manifest": "affetto.data.manifest:read_manifest_corpus",
+    "mosi": "affetto.data.corpora.mosi:read",
     "nemo": "affetto.data.corpora.nemo:read",
     "ravdess": "affetto.data.corpora.ravdess:read",
     "xed": "affetto.data.corpora.xed:read",
