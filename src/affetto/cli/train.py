@@ -62,7 +62,7 @@ def train(
         clips,
         output or Path("runs") / config.name,
         resume=resume,
-        start=_start(config),
+        start=starting_point(config),
         display=Display(console),
     )
     _show_scores(console, result.scores)
@@ -101,7 +101,7 @@ def find_config(experiment: str) -> ExperimentConfig:
     return named_experiment(experiment)
 
 
-def _start(config: ExperimentConfig) -> Start | None:
+def starting_point(config: ExperimentConfig) -> Start | None:
     """The weights and tokenizer of the bundle that `train.start_from` names."""
     if config.train.start_from is None:
         return None

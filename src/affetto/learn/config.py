@@ -170,6 +170,8 @@ class FeaturesConfig:
     """Encoder of a modality's precomputed features: "mlp" (0 layers: one linear map) or "transformer".
 
     size: values per step, as the archive has them; width, layers, heads: of the encoder.
+    noise: deviation of the normal noise that training adds to the features, theirs being 1. Features that were
+        themselves learned from the training clips look surer there than they are; noise makes up for it.
     """
 
     size: Count
@@ -178,6 +180,7 @@ class FeaturesConfig:
     layers: Whole = 1
     heads: Count = 4
     dropout: Share = 0.3
+    noise: NotNegative = 0.0
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,12 @@ import numpy as np
 from affetto.errors import DataError
 
 #: What numpy itself names in the pickle of an array, by the name alone: its home has moved between versions.
-_REBUILD = {
-    function.__name__: function
-    for function in (
-        np.zeros(0).__reduce__()[0],
-        np.zeros(1).__reduce_ex__(5)[0],
-        np.float64(0).__reduce__()[0],
-    )
-}
+_REBUILDERS: tuple[Any, ...] = (
+    np.zeros(0).__reduce__()[0],
+    np.zeros(1).__reduce_ex__(5)[0],
+    np.float64(0).__reduce__()[0],
+)
+_REBUILD = {function.__name__: function for function in _REBUILDERS}
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
@@ -52,7 +50,9 @@ class _Arrays(pickle.Unpickler):
             return _REBUILD[name]
         if (module, name) == ("_codecs", "encode"):  # bytes, as Python 2 and protocol 2 write them
             return _latin1
-        raise DataError("corpus_layout", f"a pickle that names {module}.{name}: not opened, it may run anything")
+        raise DataError(
+            "corpus_layout", f"a pickle that names {module}.{name}: not opened, it may run anything"
+        )
 
 
 def _latin1(text: str, encoding: str) -> bytes:

@@ -19,11 +19,18 @@ class FeatureMlp(nn.Module):
     rate = None
 
     def __init__(
-        self, dim: int, *, size: int, width: int = 64, layers: int = 1, dropout: float = 0.3
+        self,
+        dim: int,
+        *,
+        size: int,
+        width: int = 64,
+        layers: int = 1,
+        dropout: float = 0.3,
+        noise: float = 0.0,
     ) -> None:
         super().__init__()
         self.out_dim, self.in_dim = dim, size
-        self.standard = Standardise(size)
+        self.standard = Standardise(size, noise)
         self.dropout = nn.Dropout(dropout)
         hidden = [_hidden(size if i == 0 else width, width, dropout) for i in range(layers)]
         self.hidden = nn.Sequential(*hidden)
@@ -49,10 +56,11 @@ class FeatureTransformer(nn.Module):
         layers: int = 1,
         heads: int = 4,
         dropout: float = 0.3,
+        noise: float = 0.0,
     ) -> None:
         super().__init__()
         self.out_dim, self.in_dim = dim, size
-        self.standard = Standardise(size)
+        self.standard = Standardise(size, noise)
         self.dropout = nn.Dropout(dropout)
         self.project = nn.Linear(size, width)
         self.transformer = Transformer(width, heads, layers, dropout=dropout, rotary=True)
@@ -67,12 +75,14 @@ class FeatureTransformer(nn.Module):
 class Standardise(nn.Module):
     """Each feature less its mean, over its deviation, of all real steps met in training, cut off at +-5.
 
+    In training normal noise of deviation `noise` is added (Bishop 1995: a penalty on the slope of what reads).
     Published sets mix hertz with ratios. The statistics are summed up over training (Chan et al. 1983), so
     that they are those of the training clips, not of a batch: training and answering see the same numbers.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, noise: float = 0.0) -> None:
         super().__init__()
+        self.noise = noise
         self.count: Tensor
         self.mean: Tensor
         self.variance: Tensor
@@ -85,7 +95,8 @@ class Standardise(nn.Module):
         if self.training:
             self._take_in(x[mask])
         deviation = self.variance.clamp(min=1e-6).sqrt()
-        return ((x - self.mean) / deviation).clamp(-5.0, 5.0)
+        x = ((x - self.mean) / deviation).clamp(-5.0, 5.0)
+        return x + self.noise * torch.randn_like(x) if self.training and self.noise else x
 
     @torch.no_grad()
     def _take_in(self, steps: Tensor) -> None:
