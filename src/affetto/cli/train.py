@@ -95,9 +95,11 @@ def find_config(experiment: str) -> ExperimentConfig:
         return load_config(experiment)
     if suffix in _MANIFESTS:
         from affetto.data.manifest import read_manifest
+        from affetto.data.precomputed import feature_sizes
         from affetto.learn.experiments.own import own
 
-        return own(experiment, Path(experiment).stem, read_manifest(experiment))
+        clips = read_manifest(experiment)
+        return own(experiment, Path(experiment).stem, clips, feature_sizes(clips))
     return named_experiment(experiment)
 
 

@@ -7,11 +7,13 @@ What is stored for a clip is a vector [D] or a sequence [T D]. Sequences of unli
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affetto.errors import DataError
+from affetto.records import Clip
 
 
 class FeatureArchives:
@@ -71,6 +73,18 @@ class FeatureArchives:
                 raise _invalid(source, f"expected numbers, got {values.dtype}")
             self._arrays[key] = values.astype(np.float32, copy=False)
         return self._arrays[key]
+
+
+def feature_sizes(clips: Sequence[Clip]) -> dict[str, int]:
+    """Modality to the values per step of its features, by the first clip that brings them.
+
+    Raises DataError `features_invalid`.
+    """
+    archives = FeatureArchives()
+    first: dict[str, str] = {}
+    for clip in clips:
+        first = {**clip.features, **first}
+    return {name: archives.read(source).shape[1] for name, source in first.items()}
 
 
 def without_padding(values: NDArray[np.float32]) -> NDArray[np.float32]:
