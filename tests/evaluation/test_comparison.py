@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from affetto.evaluation import metrics
 from affetto.evaluation.comparison import METRICS, difference, estimate
 
 RNG = np.random.default_rng(5)
@@ -45,9 +46,7 @@ def test_the_interval_is_a_bootstrap_over_people():
 
 def test_the_difference_is_paired():
     ours, theirs = answers(0.85), answers(0.75, seeds=2, seed=1)
-    draws = resampled(
-        lambda rows: (ours == TRUTH)[:, rows].mean() - (theirs == TRUTH)[:, rows].mean(), n=500
-    )
+    draws = resampled(lambda rows: (ours == TRUTH)[:, rows].mean() - (theirs == TRUTH)[:, rows].mean(), n=500)
     found = difference("accuracy", TRUTH, ours, theirs, groups=PEOPLE, n=500)
     assert found.mean == pytest.approx((ours == TRUTH).mean() - (theirs == TRUTH).mean())
     np.testing.assert_allclose([found.low, found.high], np.quantile(draws, [0.025, 0.975]))
@@ -60,6 +59,22 @@ def test_equal_answers_do_not_differ_and_opposite_ones_do():
     same = difference("uar", TRUTH, said, said, groups=PEOPLE, n=200)
     assert (same.mean, same.low, same.high, same.p) == (0.0, 0.0, 0.0, 1.0)
     assert difference("uar", TRUTH, TRUTH[None], 1 - TRUTH[None], n=200).p == pytest.approx(2 / 201)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_scores_are_those_of_metrics(metric):
+    """Also with classes that nobody says, or that have no clip."""
+    rng = np.random.default_rng(1)
+    truth, said = rng.integers(0, 3, 50) * 2, rng.integers(0, 5, (4, 50))
+    expected = np.mean([getattr(metrics, metric)(truth, row) for row in said])
+    assert estimate(metric, truth, said, n=2).mean == pytest.approx(expected)
+
+
+def test_unequal_lengths_are_refused():
+    with pytest.raises(ValueError, match="do not match"):
+        estimate("uar", [0, 1], [[0, 1, 1]])
+    with pytest.raises(ValueError, match="do not match"):
+        estimate("uar", [0, 1], [[0, 1]], groups=["a"])
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -114,7 +114,9 @@ def corpus(tmp_path):
     return [
         Clip(
             str(i),
-            features={name: f"{tmp_path / 'f.npz'}#{name}/{i}" for name in names if (name, i) != ("speech", 1)},
+            features={
+                name: f"{tmp_path / 'f.npz'}#{name}/{i}" for name in names if (name, i) != ("speech", 1)
+            },
             labels={"sentiment": TASK.labels[i % 2]},
         )
         for i in range(4)
@@ -180,7 +182,10 @@ def bundle(tmp_path_factory):
     torch.manual_seed(0)
     model = build_recogniser(MODEL)
     model.train()
-    x = {name: Track(noise(9, 3, s.size), torch.ones(9, 3, dtype=torch.bool)) for name, s in MODEL.features.items()}
+    x = {
+        name: Track(noise(9, 3, s.size), torch.ones(9, 3, dtype=torch.bool))
+        for name, s in MODEL.features.items()
+    }
     model.encode(x)
     facts = Facts(name="features", version="1", licence="CC0")
     folder = tmp_path_factory.mktemp("bundle") / "bundle"

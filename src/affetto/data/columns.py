@@ -22,14 +22,18 @@ from affetto.records import MODALITIES, Clip, Label, Word
 Row = Mapping[str, Any]
 LabelMap = Mapping[str, str | None]
 
+_FEATURES = "features:"
+
 #: A row must fill at least one of these.
-MODALITY_COLUMNS: tuple[str, ...] = ("path", "speech", "audio", "text", "vision", "image", "features")
+MODALITY_COLUMNS: tuple[str, ...] = (
+    "path", "speech", "audio", "text", "vision", "image", "features",
+    *(_FEATURES + name for name in MODALITIES),
+)  # fmt: skip
 
 _MEDIA_COLUMNS = {"speech": "speech", "audio": "speech", "vision": "vision", "image": "vision"}
 _NAME_COLUMNS = ("id", "speaker", "group", "corpus", "split", "language")
 _OTHER_COLUMNS = ("path", "text", "emotion", "gender", "start", "end", "scripted", "words")
 _KNOWN = {*MODALITY_COLUMNS, *_NAME_COLUMNS, *_OTHER_COLUMNS}
-_FEATURES = "features:"
 _PREFIXES = ("votes_", "label:", "value:", "votes:", _FEATURES)
 
 _IMAGES = (".jpg", ".jpeg", ".png", ".webp")

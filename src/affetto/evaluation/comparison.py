@@ -12,12 +12,36 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from affetto.evaluation.metrics import accuracy, draw, interval, macro_f1, uar
+from affetto.evaluation.metrics import interval
 
-METRICS: Mapping[str, Callable[[ArrayLike, ArrayLike], float]] = {
-    "accuracy": accuracy,
-    "uar": uar,
-    "macro_f1": macro_f1,
+_Floats = NDArray[np.float64]
+
+
+def _accuracy(matrices: _Floats) -> _Floats:
+    return _hits(matrices).sum(axis=-1) / matrices.sum(axis=(-2, -1))
+
+
+def _uar(matrices: _Floats) -> _Floats:
+    support = matrices.sum(axis=-1)
+    recall = _hits(matrices) / np.maximum(support, 1)
+    return recall.sum(axis=-1) / (support > 0).sum(axis=-1)
+
+
+def _macro_f1(matrices: _Floats) -> _Floats:
+    used = matrices.sum(axis=-1) + matrices.sum(axis=-2)
+    scores = 2 * _hits(matrices) / np.maximum(used, 1)
+    return scores.sum(axis=-1) / (used > 0).sum(axis=-1)
+
+
+def _hits(matrices: _Floats) -> _Floats:
+    return np.diagonal(matrices, axis1=-2, axis2=-1)
+
+
+#: The scores of `metrics`, of many confusion matrices at once: [.. C C] -> [..].
+METRICS: Mapping[str, Callable[[_Floats], _Floats]] = {
+    "accuracy": _accuracy,
+    "uar": _uar,
+    "macro_f1": _macro_f1,
 }
 
 
@@ -50,19 +74,17 @@ def estimate(
     n: int = 1000,
     seed: int = 0,
 ) -> Estimate:
-    """A model's score: truth [N], answers [S N], groups [N] the speakers.
+    """A model's score: truth [N], answers [S N], groups [N] the speakers (None: an item stands alone).
 
-    The deviation is that of a sample (S - 1), 0 for a single seed. The interval is a bootstrap: people are
-    drawn again, and the mean over all seeds is taken on the same people (`metrics.draw`). Raises ValueError
-    for unequal lengths.
+    The deviation is that of a sample (S - 1), 0 for a single seed. The interval is a bootstrap (Efron 1979):
+    people are drawn again with all their clips, and the mean over seeds is taken on the same people. Raises
+    ValueError for unequal lengths.
     """
-    columns = np.asarray(answers).T
-    values = _over_seeds(metric, np.asarray(truth), columns)
-    draws = draw(
-        lambda t, a: [_over_seeds(metric, t, a).mean()], truth, columns, groups=groups, n=n, seed=seed
-    )
+    counts = _counts(truth, answers, groups)
+    values = METRICS[metric](counts.sum(axis=0))
+    draws = _means(metric, counts, n, seed)
     spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    return Estimate(float(values.mean()), spread, *interval(draws[:, 0]))
+    return Estimate(float(values.mean()), spread, *interval(draws))
 
 
 def difference(
@@ -81,17 +103,36 @@ def difference(
     every draw. p is two-sided, twice the smaller share of draws on either side of 0, at least 2 / (n + 1).
     Raises ValueError for unequal lengths.
     """
-    ours, theirs = np.asarray(answers).T, np.asarray(reference).T
-
-    def gap(t: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64]) -> list[float]:
-        return [_over_seeds(metric, t, a).mean() - _over_seeds(metric, t, b).mean()]
-
-    draws = draw(gap, truth, ours, theirs, groups=groups, n=n, seed=seed)[:, 0]
+    ours, theirs = (_counts(truth, said, groups) for said in (answers, reference))
+    draws = _means(metric, ours, n, seed) - _means(metric, theirs, n, seed)
+    gap = METRICS[metric](ours.sum(axis=0)).mean() - METRICS[metric](theirs.sum(axis=0)).mean()
     tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    p = min(1.0, 2 * (tail + 1) / (n + 1))
-    return Difference(gap(np.asarray(truth), ours, theirs)[0], *interval(draws), p)
+    return Difference(float(gap), *interval(draws), min(1.0, 2 * (tail + 1) / (n + 1)))
 
 
-def _over_seeds(metric: str, truth: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The score of each seed [S]: truth [N], columns [N S]."""
-    return np.array([METRICS[metric](truth, column) for column in columns.T])
+def _counts(truth: ArrayLike, answers: ArrayLike, groups: Sequence[Hashable] | None) -> _Floats:
+    """Confusion matrices of every person and seed [G S C C]: row = true class, column = answered class.
+
+    Scores of drawn people are scores of their summed matrices, so a thousand draws cost one product.
+    """
+    true, said = np.asarray(truth), np.asarray(answers)
+    people = [None] * len(true) if groups is None else groups
+    if said.ndim != 2 or said.shape[1] != len(true) or len(people) != len(true) or not len(true):
+        raise ValueError(
+            f"{len(true)} clips, answers {list(said.shape)} and {len(people)} groups do not match"
+        )
+    numbers: dict[Hashable, int] = {}
+    keys = [("alone", i) if name is None else ("person", name) for i, name in enumerate(people)]
+    person = np.array([numbers.setdefault(key, len(numbers)) for key in keys])
+    classes = int(max(true.max(), said.max())) + 1
+    found = np.zeros((len(numbers), len(said), classes, classes))
+    np.add.at(found, (person, np.arange(len(said))[:, None], true, said), 1.0)
+    return found
+
+
+def _means(metric: str, counts: _Floats, n: int, seed: int) -> _Floats:
+    """The mean over seeds for `n` draws of the people [n]; the same people for one seed and number."""
+    rng = np.random.default_rng(seed)
+    people = len(counts)
+    times = np.stack([np.bincount(rng.integers(people, size=people), minlength=people) for _ in range(n)])
+    return METRICS[metric](np.tensordot(times.astype(np.float64), counts, axes=1)).mean(axis=1)

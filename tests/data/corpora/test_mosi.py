@@ -67,7 +67,11 @@ def test_a_pickle_is_unpacked_once(tmp_path, protocol):
     assert corpus.problems == ("3 values were not finite and are 0",)
     first, middle = corpus.clips[0], corpus.clips[2]
     assert (first.id, first.speaker, first.text) == ("video5$_$0", "video5", "words 0")
-    assert first.labels == {"sentiment": "negative", "sentiment7": "-3", "sentiment_score": pytest.approx(-2.6)}
+    assert first.labels == {
+        "sentiment": "negative",
+        "sentiment7": "-3",
+        "sentiment_score": pytest.approx(-2.6),
+    }
     assert middle.labels == {"sentiment7": "0", "sentiment_score": 0.0}
     np.testing.assert_array_equal(
         FeatureArchives().read(corpus.clips[1].features["text"]), parts["train"]["text"][1]
@@ -92,7 +96,8 @@ def test_a_pickle_that_would_run_something_is_refused_before_it_does(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "names", [b"cbuiltins\neval\n(S'1'\ntR.", b"cnumpy\nload\n(S'x'\ntR.", b"cnumpy.core.multiarray\nfromfile\n."]
+    "names",
+    [b"cbuiltins\neval\n(S'1'\ntR.", b"cnumpy\nload\n(S'x'\ntR.", b"cnumpy.core.multiarray\nfromfile\n."],
 )
 def test_no_other_function_is_found(tmp_path, names):
     (tmp_path / "a.pkl").write_bytes(names)
