@@ -198,10 +198,8 @@ def test_an_exported_bundle_answers_to_features(bundle):
     values = {"speech": noise(7, 3).numpy(), "text": noise(4).numpy(), "vision": noise(1, 2).numpy()}
     for names in (("speech",), ("text", "vision"), ("speech", "text", "vision")):
         given = {name: values[name] for name in names}
-        tracks = {
-            name: Track(torch.from_numpy(np.atleast_2d(v)[None]), torch.ones(1, len(np.atleast_2d(v)), dtype=torch.bool))
-            for name, v in given.items()
-        }  # fmt: skip
+        steps = {name: torch.from_numpy(np.atleast_2d(v)[None]) for name, v in given.items()}
+        tracks = {name: Track(x, torch.ones(x.shape[:2], dtype=torch.bool)) for name, x in steps.items()}
         with torch.inference_mode():
             expected = model(tracks).logits["sentiment"]["vote"].softmax(dim=-1)[0]
         answer = predictor.predict_features(given)

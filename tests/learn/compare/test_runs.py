@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +41,12 @@ def trained(monkeypatch):
 
     monkeypatch.setattr(runs, "fit", counting)
     return found
+
+
+def table_of(source):
+    """The manifest's text, for a copy of it in another folder."""
+    path = Path(source)
+    return path.read_text().replace("features.npz", str(path.with_name("features.npz")))
 
 
 def test_every_variant_and_seed_is_one_line(comparison, folder):
@@ -132,7 +139,7 @@ def test_a_killed_comparison_goes_on(config, comparison, tmp_path, trained):
 def test_another_test_set_needs_another_folder(config, comparison, folder, tmp_path):
     table = tmp_path / "corpus.csv"
     source = config.data.corpora[0].path
-    text = open(source).read().replace("features.npz", str(source).replace("corpus.csv", "features.npz"))
+    text = table_of(source)
     table.write_text(text.rsplit("\n", 2)[0] + "\n")
     other = apply_settings(config, [f"data.corpora.0.path={table}"])
     with pytest.raises(TrainingError, match="other test clips"):
@@ -153,8 +160,7 @@ def test_what_cannot_be_compared_is_said(config, tmp_path):
 
 def test_a_clip_without_any_of_a_subset_has_no_answer(config, tmp_path):
     source = config.data.corpora[0].path
-    lines = open(source).read().replace("features.npz", str(source).replace("corpus.csv", "features.npz"))
-    rows = lines.splitlines()
+    rows = table_of(source).splitlines()
     cells = rows[-1].split(",")
     cells[2] = ""  # the last test clip has no text
     (tmp_path / "c.csv").write_text("\n".join([*rows[:-1], ",".join(cells)]) + "\n")

@@ -1,6 +1,7 @@
 """The table of made-up answers against numpy, and its files against the table."""
 
 import csv
+import io
 import json
 
 import numpy as np
@@ -8,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from affetto.evaluation.metrics import macro_f1, uar
+from affetto.learn.compare import runs
 from affetto.learn.compare.grid import Variant
 from affetto.learn.compare.report import render, write_report
-from affetto.learn.compare import runs
 from affetto.learn.compare.runs import SILENT, Comparison, Result
 from affetto.learn.compare.table import make_table, missing
 
@@ -116,7 +117,7 @@ def test_all_files_tell_the_same(comparison, tmp_path):
 
 
 def test_the_terminal_shows_every_model_in_80_columns(comparison):
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))
+    console = Console(width=80, record=True, file=io.StringIO())
     console.print(render(make_table(comparison)))
     text = console.export_text()
     assert text.count("concat") == 4  # scores, costs, accuracy and UAR of subsets

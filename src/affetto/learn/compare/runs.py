@@ -42,6 +42,7 @@ RESULTS, CLIPS, RUNS = "results.jsonl", "clips.json", "runs"
 #: In answers, a clip that has none of the modalities asked.
 SILENT = -1
 _TIMED_STEPS = 15
+_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,8 @@ def _answers(result: FitResult, tested: Sequence[Clip], readable: Sequence[Clip]
         ]
         said = [SILENT] * len(tested)
         if rows:
-            logits = predict_logits(result.recogniser, [reduced[row] for row in rows], result.cache)
+            asked = [reduced[row] for row in rows]
+            logits = predict_logits(result.recogniser, asked, result.cache, batch_size=_BATCH)
             for row, values in zip(rows, logits.logits[task.name][VOTE], strict=True):
                 said[row] = int(np.argmax(values))
         answers["+".join(subset)] = said

@@ -40,7 +40,7 @@ def mosi() -> ExperimentConfig:
                 StageConfig(
                     "fusion",
                     ("speech", "text", "vision"),
-                    epochs=20,
+                    epochs=10,
                     batch_size=128,
                     lr=2e-3,
                     weight_decay=0.1,
