@@ -123,7 +123,7 @@ def test_a_killed_comparison_goes_on(config, comparison, tmp_path, trained):
     (tmp_path / "c.yaml").write_text(to_yaml(config))
     out = tmp_path / "out"
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "c.yaml"), str(out)])
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 300
     while len(runs.read_results(out)) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
