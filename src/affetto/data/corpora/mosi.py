@@ -34,6 +34,7 @@ from affetto.data.corpora.layout import layout_error
 from affetto.data.corpora.pickles import read_arrays
 from affetto.data.manifest import Corpus
 from affetto.errors import DataError
+from affetto.files import write_whole
 from affetto.records import Clip, Label
 
 LICENCE = "features for research only"
@@ -154,15 +155,8 @@ def _unpacked(pickle: Path) -> Path:
         else:
             array = array.astype(np.str_)
         found[name] = array
-    target, part_file = pickle.with_suffix(".npz"), pickle.with_suffix(".npz.part")
     buffer = io.BytesIO()
     np.savez(buffer, not_finite=np.array(changed), **found)
-    try:
-        part_file.write_bytes(buffer.getbuffer())
-        part_file.replace(target)
-    except OSError as error:
-        message = f"cannot unpack {pickle} into {target}: {error.strerror or error}"
-        raise DataError("output_unwritable", message) from None
-    finally:
-        part_file.unlink(missing_ok=True)
+    target = pickle.with_suffix(".npz")
+    write_whole(target, buffer.getvalue())
     return target

@@ -15,8 +15,8 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from affetto.evaluation.comparison import METRICS, Estimate
+from affetto.files import write_whole
 from affetto.learn.compare.table import N_BOOT, Row, Table, missing
-from affetto.learn.training.checkpoint import write_bytes_atomically
 
 #: How the metrics are called.
 TITLES = {"accuracy": "accuracy", "uar": "UAR", "macro_f1": "macro F1"}
@@ -33,7 +33,7 @@ def write_report(table: Table, folder: Path) -> list[Path]:
         "table.png": buffer.getvalue(),
     }
     for name, data in contents.items():
-        write_bytes_atomically(folder / name, data)
+        write_whole(folder / name, data)
     return [folder / name for name in contents]
 
 

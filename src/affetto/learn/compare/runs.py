@@ -21,10 +21,10 @@ import torch
 
 from affetto.data.manifest import Corpus
 from affetto.errors import ConfigError, DataError, TrainingError
+from affetto.files import write_whole
 from affetto.learn.compare.grid import Variant, media_of
 from affetto.learn.config import DataConfig, ExperimentConfig, TaskConfig, to_yaml
 from affetto.learn.models.recogniser import VOTE
-from affetto.learn.training.checkpoint import write_bytes_atomically
 from affetto.learn.training.corpora import load_corpora, split_clips
 from affetto.learn.training.display import Display
 from affetto.learn.training.loaders import make_loader
@@ -170,7 +170,7 @@ class _Runner:
             raise TrainingError(
                 "run_exists", f"{self._folder} holds a comparison on other test clips; choose another -o"
             )
-        write_bytes_atomically(path, text.encode())
+        write_whole(path, text.encode())
         return found
 
     def run(self, variant: Variant, seed: int) -> Result:
@@ -298,4 +298,4 @@ def _step_milliseconds(result: FitResult, clips: Sequence[Clip]) -> float:
 
 def _keep(folder: Path, results: Sequence[Result]) -> None:
     lines = "".join(json.dumps(asdict(result)) + "\n" for result in results)
-    write_bytes_atomically(folder / RESULTS, lines.encode())
+    write_whole(folder / RESULTS, lines.encode())
