@@ -49,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
         "learn.training", "data",
     },
     "learn.experiments": {"learn.config"},
+    "learn.compare": {"learn.training", "learn.models", "learn.config", "learn.settings", "data", "evaluation"},
     "learn.transcribe": {"align"},
 }  # fmt: skip
 

@@ -67,15 +67,40 @@ class VisionPart(BaseModel, frozen=True, extra="forbid"):
     clock: float | None = None
 
 
+class FeaturesPart(BaseModel, frozen=True, extra="forbid"):
+    """A part that takes a modality's precomputed features [B T size], computed by others, not its media."""
+
+    size: int = Field(gt=0)
+    width: int = Field(gt=0)
+
+
 class Parts(BaseModel, frozen=True, extra="forbid"):
-    """One part per modality that the bundle understands."""
+    """One part per modality that the bundle understands: of its media, or in `features` of its features."""
 
     speech: SpeechPart | None = None
     text: TextPart | None = None
     vision: VisionPart | None = None
+    features: Mapping[str, FeaturesPart] = {}
+
+    @field_validator("features")
+    @classmethod
+    def _known(cls, features: Mapping[str, FeaturesPart]) -> Mapping[str, FeaturesPart]:
+        if unknown := sorted(set(features) - set(MODALITIES)):
+            raise ValueError(f"features of {unknown[0]!r}: expected some of {', '.join(MODALITIES)}")
+        return features
 
     def modalities(self) -> tuple[str, ...]:
+        """All modalities that the bundle has a part for."""
+        return tuple(name for name in MODALITIES if name in self.features or name in self.media())
+
+    def media(self) -> tuple[str, ...]:
+        """The modalities whose media it reads."""
         return tuple(name for name in MODALITIES if getattr(self, name) is not None)
+
+    def width(self, modality: str) -> int:
+        """D of the Tracks of a modality's part."""
+        part = self.features.get(modality) or getattr(self, modality)
+        return int(part.width)
 
 
 class TaskInfo(BaseModel, frozen=True, extra="forbid"):

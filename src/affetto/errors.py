@@ -46,6 +46,7 @@ CODES: dict[str, str] = {
     "corpus_unknown": "no reader has this name",
     "corpus_layout": "the folder does not have the corpus's published layout",
     "corpus_unreadable": "more than a tenth of the clips cannot be decoded",
+    "features_invalid": "precomputed features that cannot be read, or are not those that a model takes",
     "split_leak": "a speaker stands in more than one split",
     "split_impossible": "too few speakers for the split asked for",
     "words_not_found": "the file of words and times does not exist",

@@ -34,8 +34,9 @@ class Clip:
 
     `speech` and `vision` are paths (`archive.zip#member` points into a zip); `start` and `end` cut a part
     out of the media, in seconds. `scripted` says that the words were given to the speaker and are the same
-    in every emotion: such text is no evidence and is never used as an input. `labels` maps a task to a
-    class, several classes, votes or a number; a clip need not carry every task.
+    in every emotion: such text is no evidence and is never used as an input. `features` maps a modality to
+    its precomputed features, `archive.npz#array` or a row of it, `archive.npz#array/7`. `labels` maps a task
+    to a class, several classes, votes or a number; a clip need not carry every task.
     """
 
     id: str
@@ -50,14 +51,17 @@ class Clip:
     gender: str | None = None
     language: str | None = None
     scripted: bool = False
+    features: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, Label] = field(default_factory=dict)
     split: str | None = None
     corpus: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
 
     def modalities(self) -> tuple[str, ...]:
-        """The modalities that may serve as evidence, in the order of `MODALITIES`."""
-        present = {"speech": self.speech, "text": None if self.scripted else self.text, "vision": self.vision}
+        """The modalities that may serve as evidence, as media or features, in the order of `MODALITIES`."""
+        present = {"speech": self.speech, "text": self.text, "vision": self.vision, **self.features}
+        if self.scripted:
+            present["text"] = None
         return tuple(name for name in MODALITIES if present[name] is not None)
 
 

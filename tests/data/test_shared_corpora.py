@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
 from pathlib import Path
 
@@ -103,6 +104,19 @@ def test_xed(language: str) -> None:
     assert skipped < 0.09 * lines[language]
     assert {clip.language for clip in corpus.clips} == {language}
     assert duplicate_clips(corpus.clips) == []
+
+
+def test_mosi() -> None:
+    corpus = read_corpus("mosi", DATA / "cmu_mosi_features")
+    assert Counter(clip.split for clip in corpus.clips) == {"train": 1447, "test": 752}
+    videos = {split: {c.speaker for c in corpus.clips if c.split == split} for split in ("train", "test")}
+    assert (len(videos["train"]), len(videos["test"])) == (62, 31)
+    check_leaks(corpus.clips)
+    listed = {row["id"]: row for row in csv.DictReader((DATA / "cmu_mosi_features/manifest.csv").open())}
+    for clip in corpus.clips:
+        row = listed[clip.id]
+        assert (clip.labels["sentiment"], clip.speaker) == (row["sentiment"], row["speaker"])
+        assert clip.features["text"].endswith(f"#text/{row['path'].rpartition('#')[2]}")
 
 
 @pytest.mark.parametrize(("name", "count"), [("fsdd", 1500), ("grid_av", 120), ("cmu_mosi_features", 2199)])

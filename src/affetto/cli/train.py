@@ -62,7 +62,7 @@ def train(
         clips,
         output or Path("runs") / config.name,
         resume=resume,
-        start=_start(config),
+        start=starting_point(config),
         display=Display(console),
     )
     _show_scores(console, result.scores)
@@ -95,13 +95,15 @@ def find_config(experiment: str) -> ExperimentConfig:
         return load_config(experiment)
     if suffix in _MANIFESTS:
         from affetto.data.manifest import read_manifest
+        from affetto.data.precomputed import feature_sizes
         from affetto.learn.experiments.own import own
 
-        return own(experiment, Path(experiment).stem, read_manifest(experiment))
+        clips = read_manifest(experiment)
+        return own(experiment, Path(experiment).stem, clips, feature_sizes(clips))
     return named_experiment(experiment)
 
 
-def _start(config: ExperimentConfig) -> Start | None:
+def starting_point(config: ExperimentConfig) -> Start | None:
     """The weights and tokenizer of the bundle that `train.start_from` names."""
     if config.train.start_from is None:
         return None

@@ -17,19 +17,24 @@ from typing import Any
 
 from affetto import labels as contract
 from affetto.errors import DataError
-from affetto.records import Clip, Label, Word
+from affetto.records import MODALITIES, Clip, Label, Word
 
 Row = Mapping[str, Any]
 LabelMap = Mapping[str, str | None]
 
+_FEATURES = "features:"
+
 #: A row must fill at least one of these.
-MODALITY_COLUMNS: tuple[str, ...] = ("path", "speech", "audio", "text", "vision", "image", "features")
+MODALITY_COLUMNS: tuple[str, ...] = (
+    "path", "speech", "audio", "text", "vision", "image", "features",
+    *(_FEATURES + name for name in MODALITIES),
+)  # fmt: skip
 
 _MEDIA_COLUMNS = {"speech": "speech", "audio": "speech", "vision": "vision", "image": "vision"}
 _NAME_COLUMNS = ("id", "speaker", "group", "corpus", "split", "language")
 _OTHER_COLUMNS = ("path", "text", "emotion", "gender", "start", "end", "scripted", "words")
 _KNOWN = {*MODALITY_COLUMNS, *_NAME_COLUMNS, *_OTHER_COLUMNS}
-_PREFIXES = ("votes_", "label:", "value:", "votes:")
+_PREFIXES = ("votes_", "label:", "value:", "votes:", _FEATURES)
 
 _IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 _ARRAYS = (".npz", ".npy")
@@ -90,6 +95,7 @@ def clip_from_row(row: Row, folder: Path, default_id: str, label_map: LabelMap) 
         start=start,
         end=end,
         words=_words(row.get("words")),
+        features=_features(row, folder),
         speaker=_text(row.get("speaker")),
         group=_text(row.get("group")),
         gender=_GENDERS.get(gender.lower()) if gender else None,
@@ -124,6 +130,7 @@ def row_from_clip(clip: Clip, folder: Path) -> dict[str, Any]:
         "corpus": clip.corpus,
         "words": [_word_row(word) for word in clip.words] or None,
     }
+    row.update({_FEATURES + name: _relative(source, folder) for name, source in clip.features.items()})
     for task, label in clip.labels.items():
         row.update(_label_columns(clip.id, task, label))
     for name, value in clip.attributes.items():
@@ -178,9 +185,24 @@ def _media(row: Row, folder: Path) -> dict[str, str]:
         if modality in media:
             raise _invalid(f"two paths for {modality}: {column} says {value!r}; keep one")
         media[modality] = _resolved(value, folder)
-    if not media and _written(row.get("text")) is None:
+    precomputed = any(name.startswith(_FEATURES) and _text(value) for name, value in row.items())
+    if not media and not precomputed and _written(row.get("text")) is None:
         raise _invalid(f"nothing to read: fill one of {', '.join(MODALITY_COLUMNS)}")
     return media
+
+
+def _features(row: Row, folder: Path) -> dict[str, str]:
+    """Modality to its features, from the columns `features:speech`, `features:text`, `features:vision`."""
+    found: dict[str, str] = {}
+    for column, value in row.items():
+        source = _text(value) if column.startswith(_FEATURES) else None
+        if source is None:
+            continue
+        modality = column.removeprefix(_FEATURES)
+        if modality not in MODALITIES:
+            raise _invalid(f"column {column}: expected {_FEATURES} and one of {', '.join(MODALITIES)}")
+        found[modality] = _resolved(source, folder)
+    return found
 
 
 def _modality(path: str) -> str:

@@ -8,6 +8,7 @@ A manifest has one row per clip. Every column is optional, but a row needs somet
 | `path` | a file: `.jpg .jpeg .png .webp` is vision, `.npz#index` or `.npy` is features, the rest speech |
 | `speech` (`audio`), `vision` (`image`) | a file of that modality; `archive.zip#member` points into a zip |
 | `features` | a precomputed array, kept in `attributes["features"]`: no medium |
+| `features:speech`, `:text`, `:vision` | of one modality: `features.npz#array`, or a row, `features.npz#array/7` |
 | `text`, `words` | what was said; words with times: a list of {"text", "start", "end"}, in CSV as JSON text |
 | `speaker`, `group`, `gender`, `language`, `corpus` | who, in which dialogue, ... |
 | `split` | train, validation (also dev, val, valid), test |

@@ -166,6 +166,24 @@ class VisionConfig:
 
 
 @dataclass(frozen=True)
+class FeaturesConfig:
+    """Encoder of a modality's precomputed features: "mlp" (0 layers: one linear map) or "transformer".
+
+    size: values per step, as the archive has them; width, layers, heads: of the encoder.
+    noise: deviation of the normal noise that training adds to the features, theirs being 1. Features that were
+        themselves learned from the training clips look surer there than they are; noise makes up for it.
+    """
+
+    size: Count
+    name: str = "mlp"
+    width: Count = 64
+    layers: Whole = 1
+    heads: Count = 4
+    dropout: Share = 0.3
+    noise: NotNegative = 0.0
+
+
+@dataclass(frozen=True)
 class FusionConfig:
     """How Tracks become views, and how a vote merges what the heads of the views say.
 
@@ -200,19 +218,23 @@ class TaskConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The whole model; a modality is part of it when its section is there. `dim` is D of every Track."""
+    """The whole model; a modality is part of it when its section is there. `dim` is D of every Track.
+
+    features: modality to the encoder of its precomputed features, which takes the place of its media.
+    """
 
     dim: Count = 128
     speech: SpeechConfig | None = None
     text: TextConfig | None = None
     vision: VisionConfig | None = None
+    features: Mapping[str, FeaturesConfig] = field(default_factory=dict)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     tasks: tuple[TaskConfig, ...] = ()
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """The modalities that have an encoder, in the order of `records.MODALITIES`."""
-        return tuple(name for name in MODALITIES if getattr(self, name) is not None)
+        return tuple(name for name in MODALITIES if getattr(self, name) is not None or name in self.features)
 
 
 # --- training -----------------------------------------------------------------------------------------------
@@ -345,6 +367,11 @@ def _contradictions(config: ExperimentConfig) -> list[str]:
     }.items():
         if low > high:
             found.append(f"data.augment.{name}: expected low to high, got {low:g} and {high:g}")
+    for name in model.features:
+        if name not in MODALITIES:
+            found.append(f"model.features: expected some of {', '.join(MODALITIES)}, got {name!r}")
+        elif getattr(model, name) is not None:
+            found.append(f"model.{name} and model.features.{name}: a modality is read one way, give one")
     found.extend(_repeated("model.tasks", [task.name for task in model.tasks]))
     for i, task in enumerate(model.tasks):
         if task.kind != "dimension" and not task.labels:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from affetto.align.clock import RATE
-from affetto.errors import MediaError
+from affetto.bundle import FeaturesPart
+from affetto.errors import DataError, MediaError
 from affetto.media.containers import VIDEO, sniff
 from affetto.media.limits import LONG_AUDIO, LONG_VIDEO, AudioLimits, VideoLimits
 from affetto.media.source import open_source
@@ -124,6 +126,27 @@ def checked_pixels(pixels: np.ndarray) -> np.ndarray:
         found = f"{pixels.dtype} {list(pixels.shape)}"
         raise MediaError("image_corrupt", f"vision is an array {found}: expected uint8 pixels [H W 3], RGB")
     return pixels
+
+
+def checked_features(modality: str, values: ArrayLike, parts: Mapping[str, FeaturesPart]) -> np.ndarray:
+    """Precomputed features [T F] float32 of a modality, from [F] or [T F], or DataError `features_invalid`."""
+    if modality not in parts:
+        known = ", ".join(parts) or "no modality"
+        raise DataError("features_invalid", f"features of {modality!r}: the model takes those of {known}")
+    size = parts[modality].size
+    try:
+        steps = np.atleast_2d(np.asarray(values, np.float32))
+    except (ValueError, TypeError):
+        raise DataError("features_invalid", f"features of {modality}: expected numbers") from None
+    if steps.ndim != 2 or steps.shape[1] != size or not len(steps):
+        found = list(np.shape(values))
+        raise DataError(
+            "features_invalid",
+            f"features of {modality} are an array {found}: expected [{size}], or [T, {size}]",
+        )
+    if not np.isfinite(steps).all():
+        raise DataError("features_invalid", f"features of {modality} hold NaN or infinite values: clean it")
+    return steps
 
 
 def checked_samples(samples: np.ndarray) -> np.ndarray:

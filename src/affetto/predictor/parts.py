@@ -42,6 +42,12 @@ class Parts:
         self._tokenizer: Any = None
         self._fusion_inputs: set[str] | None = None  # names of the fusion's inputs
 
+    @property
+    def model(self) -> dict[str, str]:
+        """Name, hash and licence of the bundle, which every answer carries."""
+        info = self.bundle.info
+        return {"name": info.name, "sha256": self.bundle.sha256, "licence": info.licence}
+
     def load(self, modalities: Iterable[str]) -> None:
         """Load what these modalities need now, rather than when the first answer needs it."""
         for name in {*modalities} & {*self.bundle.info.parts.modalities()}:
@@ -82,12 +88,16 @@ class Parts:
         values, mask = self._encode("vision", pixels=pixels, mask=np.ones(pixels.shape[:2], bool))
         return Track(values, mask, None if seconds is None else np.full(mask.shape, seconds, np.float32))
 
+    def features(self, modality: str, values: np.ndarray) -> Track:
+        """Precomputed features [T F] of a modality to a Track."""
+        return Track(*self._encode(modality, features=values[None], mask=np.ones((1, len(values)), bool)))
+
     def fuse(self, tracks: Mapping[str, Track]) -> Outputs:
         """Tracks by modality, any of them absent, to logits and weights by name."""
         parts = self.bundle.info.parts
         feeds = {}
         for name in parts.modalities():
-            absent = Track(np.zeros((1, 1, getattr(parts, name).width), np.float32), np.zeros((1, 1), bool))
+            absent = Track(np.zeros((1, 1, parts.width(name)), np.float32), np.zeros((1, 1), bool))
             track = tracks.get(name, absent)
             feeds[f"{name}_values"], feeds[f"{name}_mask"] = track.values, track.mask
             if self._reads_times(name):

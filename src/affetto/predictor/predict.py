@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
+from time import perf_counter
 from typing import cast
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from affetto import labels as contract
 from affetto.bundle import Bundle, open_bundle
@@ -23,6 +25,7 @@ from affetto.predictor.inputs import (
     Item,
     Source,
     blocks,
+    checked_features,
     checked_pixels,
     is_video,
     together,
@@ -140,6 +143,34 @@ class Predictor:
         )
         return self._answer(item, labels, timeline)
 
+    def predict_features(
+        self, features: Mapping[str, ArrayLike], *, labels: Sequence[str] | None = None
+    ) -> Prediction:
+        """The answer to precomputed features, for a bundle whose parts take them: modality to [F] or [T F].
+
+        Any subset of the modalities; there is no timeline. Raises DataError `features_invalid` for a modality
+        that the bundle takes no features of, another shape, or values that are not finite;
+        `nothing_to_predict` without any; `label_unknown`.
+        """
+        began = perf_counter()
+        sizes = self.bundle.info.parts.features
+        tracks = {
+            name: self._parts.features(name, checked_features(name, values, sizes))
+            for name, values in features.items()
+        }
+        if not tracks:
+            raise DataError("nothing_to_predict", "nothing was given: expected features of a modality")
+        answers = Answers(self.bundle, self.precision, self.restricted(labels))
+        outputs = self._parts.fuse(tracks)
+        return Prediction(
+            **answers.emotion(outputs, tracks),
+            missing=tuple(name for name in self.bundle.info.parts.modalities() if name not in tracks),
+            tasks=answers.tasks(outputs, tracks),
+            warnings=() if answers.calibrated(tracks) else ("not_calibrated",),
+            model=self._parts.model,
+            elapsed=perf_counter() - began,
+        )
+
     def stream(
         self,
         *,
@@ -200,14 +231,19 @@ class Predictor:
 
     def _not_in_model(self, item: Item) -> list[str]:
         """A warning for every medium given that the bundle has no part for; DataError if that is all of them."""
-        known = self.bundle.info.parts.modalities()
+        parts = self.bundle.info.parts
+        known = parts.media()
         given = {"speech": item.speech, "text": item.text or item.words or None, "vision": item.vision}
         present = [name for name in MODALITIES if given[name] is not None]
         unknown = [name for name in present if name not in known]
         if present and len(unknown) == len(present):
+            expected = [f"one of {', '.join(known)}"] if known else []
+            if parts.features:
+                names = ", ".join(parts.features)
+                expected.append(f"precomputed features of {names} (Predictor.predict_features)")
             raise DataError(
                 "nothing_to_predict",
-                f"no input that the model reads: given {', '.join(present)}, expected one of {', '.join(known)}",
+                f"no input that the model reads: given {', '.join(present)}, expected {', or '.join(expected)}",
             )
         return [f"{name}_not_in_model" for name in unknown]
 

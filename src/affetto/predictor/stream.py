@@ -195,7 +195,7 @@ class Session:
             words=self._evidence.words,
             tasks=self._answers.tasks(outputs, used),
             warnings=tuple(self._warnings),
-            model={"name": info.name, "sha256": self._parts.bundle.sha256, "licence": info.licence},
+            model=self._parts.model,
             elapsed=self._elapsed,
         )
 

@@ -36,6 +36,7 @@ CORPORA: Mapping[str, str] = {
     "meld": "affetto.data.corpora.meld:read",
     "mosei_raw": "affetto.data.corpora.mosei_raw:read",
     "msp_podcast": "affetto.data.corpora.msp_podcast:read",
+    "mosi": "affetto.data.corpora.mosi:read",
     "nemo": "affetto.data.corpora.nemo:read",
     "rafdb": "affetto.data.corpora.rafdb:read",
     "ravdess": "affetto.data.corpora.ravdess:read",

@@ -22,4 +22,10 @@ VISION = {
     "vit": "affetto.learn.encoders.vision:VisionTransformer",
 }
 
-ENCODERS = {"speech": SPEECH, "text": TEXT, "vision": VISION}
+#: Of features that others have computed from any modality; such an encoder says in `in_dim` what it takes.
+FEATURES = {
+    "mlp": "affetto.learn.encoders.precomputed:FeatureMlp",
+    "transformer": "affetto.learn.encoders.precomputed:FeatureTransformer",
+}
+
+ENCODERS = {"speech": SPEECH, "text": TEXT, "vision": VISION, "features": FEATURES}

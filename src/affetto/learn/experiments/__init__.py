@@ -10,6 +10,7 @@ from affetto.learn.config import ExperimentConfig
 
 EXPERIMENTS = {
     "default": "affetto.learn.experiments.default:default",
+    "mosi": "affetto.learn.experiments.mosi:mosi",
     "speech": "affetto.learn.experiments.default:speech",
     "tiny": "affetto.learn.experiments.tiny:tiny",
 }

@@ -10,6 +10,7 @@ from affetto.learn.config import (
     CorpusConfig,
     DataConfig,
     ExperimentConfig,
+    FeaturesConfig,
     ModelConfig,
     SpeechConfig,
     StageConfig,
@@ -24,9 +25,12 @@ from affetto.records import MODALITIES, Clip, Label, TaskKind
 _MARGIN_SECONDS = 0.2
 
 
-def own(path: str, name: str, clips: Sequence[Clip]) -> ExperimentConfig:
+def own(
+    path: str, name: str, clips: Sequence[Clip], sizes: Mapping[str, int] | None = None
+) -> ExperimentConfig:
     """A stage per modality, then one for their fusion; a task per label that the clips carry.
 
+    `sizes` maps modalities that come as precomputed features to their values per step.
     Where hardly any clip brings several modalities, the fusion learns from clips composed by label. Raises
     DataError `manifest_column_missing` when no clip carries a label.
     """
@@ -37,7 +41,9 @@ def own(path: str, name: str, clips: Sequence[Clip]) -> ExperimentConfig:
         raise DataError(
             "manifest_column_missing", f"{path} has no labels to learn from: add a column, such as emotion"
         )
+    features = {name: FeaturesConfig(size=size) for name, size in (sizes or {}).items()}
     modalities = tuple(name for name in MODALITIES if any(name in clip.modalities() for clip in clips))
+    media = [name for name in modalities if name not in features]
     stages = [StageConfig(name, (name,), epochs=20, ema=0.99, patience=5) for name in modalities]  # type: ignore[arg-type]
     if len(modalities) > 1:
         together = sum(len(clip.modalities()) > 1 for clip in clips) > 0.5 * len(clips)
@@ -57,9 +63,10 @@ def own(path: str, name: str, clips: Sequence[Clip]) -> ExperimentConfig:
         name=name,
         data=DataConfig(corpora=(CorpusConfig("manifest", path),)),
         model=ModelConfig(
-            speech=SpeechConfig(margin_seconds=_MARGIN_SECONDS) if "speech" in modalities else None,
-            text=TextConfig() if "text" in modalities else None,
-            vision=VisionConfig() if "vision" in modalities else None,
+            speech=SpeechConfig(margin_seconds=_MARGIN_SECONDS) if "speech" in media else None,
+            text=TextConfig() if "text" in media else None,
+            vision=VisionConfig() if "vision" in media else None,
+            features=features,
             tasks=tasks,
         ),
         train=TrainConfig(stages=tuple(stages)),

@@ -21,8 +21,10 @@ from affetto.learn.models.recogniser import Output, Recogniser
 from affetto.records import Track
 
 OPSET = 20
-#: What a part's first input is called.
+#: What the first input of a part that reads a medium is called.
 INPUTS: Mapping[str, str] = {"speech": "waveform", "text": "ids", "vision": "pixels"}
+#: The same of a part that takes precomputed features.
+FEATURES = "features"
 
 
 class EncoderPart(nn.Module):
@@ -33,7 +35,7 @@ class EncoderPart(nn.Module):
         self.encoder = encoder
 
     def forward(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """values [B N], [B T] or [B T 3 S S] and its mask; returns values [B T D] and mask [B T]."""
+        """values [B N], [B T], [B T 3 S S] or features [B T F], and the mask; returns values [B T D] and mask [B T]."""
         track = self.encoder(Track(values, mask))
         return track.values, track.mask
 
@@ -83,9 +85,16 @@ def export_parts(model: Recogniser, *, picture: int | None) -> dict[str, bytes]:
     for name, encoder in model.encoders.items():
         outputs = ["values", "mask_out"]
         part = EncoderPart(with_gru_operators(encoder))
-        parts[name] = _export(part, _example(name, picture), [INPUTS[name], "mask"], outputs)
+        size = features_of(encoder)
+        example = _example(name, picture) if size is None else _masked(torch.randn(2, 5, size))
+        parts[name] = _export(part, example, [FEATURES if size else INPUTS[name], "mask"], outputs)
     parts[FUSION] = export_fusion(model)
     return parts
+
+
+def features_of(encoder: nn.Module) -> int | None:
+    """How many values per step an encoder of precomputed features takes; None of one that reads a medium."""
+    return getattr(encoder, "in_dim", None)
 
 
 def export_fusion(model: Recogniser) -> bytes:

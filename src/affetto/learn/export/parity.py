@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from time import thread_time
 from typing import Any
 
@@ -26,16 +27,30 @@ _UNKNOWN = 0.1  # share of random times that are NaN, as those of tokens that no
 
 
 def random_items(
-    count: int, *, modalities: Sequence[str], vocabulary: int, picture: int, seed: int = 0
+    count: int,
+    *,
+    modalities: Sequence[str],
+    vocabulary: int,
+    picture: int,
+    features: Mapping[str, int] | None = None,
+    seed: int = 0,
 ) -> list[Inputs]:
-    """Items of noise and of unlike lengths, each with all modalities: to compare two forms of one model."""
+    """Items of noise and of unlike lengths, each with all modalities: to compare two forms of one model.
+
+    `features` maps the modalities that are precomputed to their values per step.
+    """
     rng = np.random.default_rng(seed)
     makers: dict[str, Callable[[], np.ndarray]] = {
         "speech": lambda: rng.normal(0, 0.1, int(rng.integers(800, 40_000))).astype(np.float32),
         "text": lambda: rng.integers(0, vocabulary, int(rng.integers(1, 40))),
         "vision": lambda: rng.random((int(rng.integers(1, 4)), 3, picture, picture), dtype=np.float32),
     }
+    makers |= {name: partial(_random_features, rng, size) for name, size in (features or {}).items()}
     return [{name: makers[name]() for name in modalities} for _ in range(count)]
+
+
+def _random_features(rng: np.random.Generator, size: int) -> np.ndarray:
+    return rng.normal(size=(int(rng.integers(1, 40)), size)).astype(np.float32)
 
 
 def compare_with_torch(
@@ -83,9 +98,12 @@ def compare_precisions(
     int8: Mapping[str, bytes],
     items: Sequence[Inputs],
     truth: Sequence[int] | None = None,
+    *,
+    task: str = EMOTION,
 ) -> dict[str, Any]:
-    """int8 against fp32 on the same items, each alone: per subset of modalities how often the emotion agrees,
-    the largest difference of a probability and, given the true classes, UAR in both; sizes; speed per part.
+    """int8 against fp32 on the same items, each alone: per subset of modalities how often the class of `task`
+    agrees, the largest difference of a probability and, given the true classes, UAR in both; sizes; speed per
+    part.
     """
     runners = Parts(fp32), Parts(int8)
     tracks = [runner.encode_items(items) for runner in runners]
@@ -94,7 +112,7 @@ def compare_precisions(
         rows = [row for row, item in enumerate(items) if all(name in item for name in subset)]
         if rows:
             full, small = (
-                np.stack([_emotion(runner, {name: encoded[row][name] for name in subset}) for row in rows])
+                np.stack([_said(runner, task, {name: encoded[row][name] for name in subset}) for row in rows])
                 for runner, encoded in zip(runners, tracks, strict=True)
             )
             true = None if truth is None else [truth[row] for row in rows]
@@ -127,8 +145,8 @@ def _difference(
     return float(np.max([np.abs(found[name] - value.numpy()).max() for name, value in expected.items()]))
 
 
-def _emotion(runner: Parts, tracks: Mapping[str, Track]) -> np.ndarray:
-    logits = runner.fuse(tracks)[f"{EMOTION}.{VOTE}"][0].astype(np.float64)
+def _said(runner: Parts, task: str, tracks: Mapping[str, Track]) -> np.ndarray:
+    logits = runner.fuse(tracks)[f"{task}.{VOTE}"][0].astype(np.float64)
     powers = np.exp(logits - logits.max())
     return powers / powers.sum()
 

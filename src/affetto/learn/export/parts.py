@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from affetto.bundle import FUSION
-from affetto.learn.export.onnx import INPUTS
 from affetto.predictor import open_session
 from affetto.records import MODALITIES, Track
 
-#: One item: speech [N] float32, text [T] int64, vision [T 3 S S] float32; any of them.
+#: One item: speech [N] float32, text [T] int64, vision [T 3 S S] float32, or features [T F] float32 of
+#: these; any of them.
 Inputs = Mapping[str, np.ndarray]
 
 
@@ -22,6 +22,7 @@ class Parts:
         self._sessions = {name: open_session(model, name, 1) for name, model in models.items()}
         fusion = self._sessions[FUSION]
         self.modalities = tuple(name for name in MODALITIES if name in models)
+        self._inputs = {name: self._sessions[name].get_inputs()[0].name for name in self.modalities}
         self._outputs = [output.name for output in fusion.get_outputs()]
         inputs = {i.name: i.shape for i in fusion.get_inputs()}
         self._widths = {name: inputs[f"{name}_values"][-1] for name in self.modalities}
@@ -30,7 +31,7 @@ class Parts:
     def encode(self, modality: str, values: np.ndarray, mask: np.ndarray) -> Track:
         """A raw Track to an encoded one."""
         return Track(
-            *self._sessions[modality].run(["values", "mask_out"], {INPUTS[modality]: values, "mask": mask})
+            *self._sessions[modality].run(["values", "mask_out"], {self._inputs[modality]: values, "mask": mask})
         )
 
     def encode_items(self, items: Iterable[Inputs]) -> list[dict[str, Track]]:

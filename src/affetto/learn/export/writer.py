@@ -22,6 +22,7 @@ from affetto.bundle import (
     BundleInfo,
     Calibration,
     CorpusInfo,
+    FeaturesPart,
     Parts,
     SpeechPart,
     TaskInfo,
@@ -33,7 +34,7 @@ from affetto.errors import AffettoError, BundleError, TrainingError
 from affetto.learn.config import ModelConfig, from_dict, to_dict
 from affetto.learn.export.card import Card, render_card
 from affetto.learn.export.folder import as_json, write_bundle_folder
-from affetto.learn.export.onnx import INPUTS, export_parts
+from affetto.learn.export.onnx import INPUTS, export_parts, features_of
 from affetto.learn.export.parity import compare_precisions, compare_with_torch, random_items
 from affetto.learn.export.parts import Inputs, padded
 from affetto.learn.export.quantise import Quantised, convolves, quantise_dynamic, quantise_static
@@ -190,7 +191,10 @@ def _make_parts(
     picture = config.vision.size if config.vision else 0
     fp32 = export_parts(model, picture=picture)
     vocabulary = config.text.vocab_size if config.text else 1
-    noise = random_items(_COMPARED, modalities=model.modalities, vocabulary=vocabulary, picture=picture)
+    sizes = {name: section.size for name, section in config.features.items()}
+    noise = random_items(
+        _COMPARED, modalities=model.modalities, vocabulary=vocabulary, picture=picture, features=sizes
+    )
     parity: dict[str, Any] = {"torch_vs_onnx": compare_with_torch(model, fp32, noise)}
     files = {part_file(name, "fp32"): data for name, data in fp32.items()} if "fp32" in precisions else {}
     if "int8" in precisions:
@@ -198,7 +202,7 @@ def _make_parts(
         int8 = {name: part.model for name, part in quantised.items()}
         files |= {part_file(name, "int8"): data for name, data in int8.items()}
         parity["quantised"] = {n: {"int8": q.quantised, "fp32": dict(q.left)} for n, q in quantised.items()}
-        parity["int8_vs_fp32"] = compare_precisions(fp32, int8, examples, truth)
+        parity["int8_vs_fp32"] = compare_precisions(fp32, int8, examples, truth, task=config.tasks[0].name)
     return files, parity
 
 
@@ -228,7 +232,12 @@ def _parts_info(model: Recogniser, config: ModelConfig, facts: Facts) -> Parts:
             parts[name] = TextPart(languages=facts.languages, max_tokens=config.text.max_tokens, **track)  # type: ignore[arg-type]
         if name == "vision" and config.vision is not None:
             parts[name] = VisionPart(size=config.vision.size, **track)  # type: ignore[arg-type]
-    return Parts(**parts)
+    features = {
+        name: FeaturesPart(size=size, width=encoder.out_dim)  # type: ignore[arg-type]
+        for name, encoder in model.encoders.items()
+        if (size := features_of(encoder)) is not None
+    }
+    return Parts(**parts, features=features)
 
 
 def _state(model: Recogniser) -> dict[str, torch.Tensor]:

@@ -60,6 +60,9 @@ def resolve(registry: Mapping[str, str], name: str, path: str) -> Callable[..., 
 
 
 def _encoder(modality: str, config: ModelConfig) -> nn.Module:
+    if modality in config.features:
+        path = f"model.features.{modality}"
+        return _build(ENCODERS["features"], path, config.features[modality], config.dim)
     section = getattr(config, modality)
     path = f"model.{modality}"
     if isinstance(section, SpeechConfig):

@@ -77,4 +77,4 @@ def _hold_out_fold(clips: Sequence[Clip], folds: int, fold: int) -> list[Clip]:
 
 
 def _can_be_dealt(clip: Clip) -> bool:
-    return clip.speech is not None and clip.speaker is not None and clip.split is None
+    return "speech" in clip.modalities() and clip.speaker is not None and clip.split is None

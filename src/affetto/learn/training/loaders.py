@@ -68,10 +68,13 @@ class BatchBuilder(Dataset[Batch]):
     def __getitem__(self, plan: BatchPlan) -> Batch:
         plan = replace(plan, clips=tuple(words_as_text(clip) for clip in plan.clips))
         clips = plan.clips
-        present = {name: [name in clip.modalities() for clip in clips] for name in self._cache.modalities}
-        present = {name: rows for name, rows in present.items() if any(rows)}
+        there = {name: [name in clip.modalities() for clip in clips] for name in self._cache.modalities}
+        there = {name: rows for name, rows in there.items() if any(rows)}
+        present = {name: rows for name, rows in there.items() if name in self._cache.media}
         rngs = self._generators(plan)
-        inputs: dict[str, Track] = {}
+        inputs = {
+            name: self._features(clips, name, rows) for name, rows in there.items() if name not in present
+        }
         heard: Sequence[Stretch] = [Stretch()] * len(clips)
         if "speech" in present:
             inputs["speech"], heard = self._speech(plan, present["speech"], rngs)
@@ -147,6 +150,19 @@ class BatchBuilder(Dataset[Batch]):
         said = [self._cache.times(clip) if p else None for clip, p in zip(plan.clips, present, strict=True)]
         return replace(track, times=_times(said, heard, longest))
 
+    def _features(self, clips: Sequence[Clip], name: str, present: Sequence[bool]) -> Track:
+        """Features [B T D] and their mask; nothing is done to them, dropout aside."""
+        rows = [
+            self._cache.features(clip, name) if p else None for clip, p in zip(clips, present, strict=True)
+        ]
+        found = [row for row in rows if row is not None]
+        shape = len(rows), max(len(row) for row in found), found[0].shape[1]
+        values, mask = np.zeros(shape, dtype=np.float32), np.zeros(shape[:2], dtype=np.bool_)
+        for i, row in enumerate(rows):
+            if row is not None:
+                values[i, : len(row)], mask[i, : len(row)] = row, True
+        return Track(torch.from_numpy(values), torch.from_numpy(mask))
+
     def _vision(self, plan: BatchPlan, present: Sequence[bool], rngs: list[np.random.Generator]) -> Track:
         first = plan.clips[present.index(True)]
         values = np.zeros((len(present), 1, *self._cache.face(first).shape), dtype=np.float32)
@@ -175,7 +191,7 @@ def make_loader(builder: BatchBuilder, plans: Sequence[BatchPlan], workers: int 
 
 def text_length(cache: MediaCache, clip: Clip) -> int:
     """Tokens of a clip; 0 without text."""
-    return len(cache.tokens(clip)) if "text" in clip.modalities() and "text" in cache.modalities else 0
+    return len(cache.tokens(clip)) if "text" in clip.modalities() and "text" in cache.media else 0
 
 
 def reading_plans(
@@ -209,7 +225,7 @@ def move(batch: Batch, device: torch.device | str) -> Batch:
 
 
 def _samples(cache: MediaCache, clip: Clip) -> int:
-    return len(cache.speech(clip)) if clip.speech is not None and "speech" in cache.modalities else 0
+    return len(cache.speech(clip)) if clip.speech is not None and "speech" in cache.media else 0
 
 
 def _padded_speech(rows: Sequence[NDArray[np.float32] | None]) -> Track:

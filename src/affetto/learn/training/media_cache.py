@@ -5,6 +5,7 @@ Speech is kept as the model hears it: with no more silence around it than its co
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affetto.align.activity import speech_probability, trimmed
+from affetto.data.precomputed import FeatureArchives
 from affetto.errors import AffettoError, DataError
 from affetto.features.faces import face_crop
 from affetto.features.text import encode, token_times
@@ -40,6 +42,7 @@ _TimesKey = tuple[str | None, tuple[Word, ...], float | None]
 class MediaCache:
     """Speech as int16 [N], faces as one uint8 plane of luma [S S], text as token ids [T] and their times.
 
+    Of modalities that the model takes as precomputed features [T D], those instead.
     The decoders are parameters so that a resource-limited worker can stand in for them.
     """
 
@@ -55,6 +58,7 @@ class MediaCache:
         self._size = model.vision.size if model.vision else 0
         self._max_tokens = model.text.max_tokens if model.text else 0
         self.modalities = model.modalities
+        self._sizes = {name: section.size for name, section in model.features.items()}
         self.tokenizer = tokenizer
         self._decode_speech, self._decode_face = decode_speech, decode_face
         self._speech: dict[_SpeechKey, NDArray[np.int16]] = {}
@@ -62,6 +66,20 @@ class MediaCache:
         self._faces: dict[str, NDArray[np.uint8]] = {}
         self._tokens: dict[str, NDArray[np.int64]] = {}
         self._times: dict[_TimesKey, NDArray[np.float32]] = {}
+        self._archives = FeatureArchives()
+        self._features: dict[str, NDArray[np.float32]] = {}
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        """The modalities of which media are kept, not precomputed features."""
+        return tuple(name for name in self.modalities if name not in self._sizes)
+
+    def narrowed(self, modalities: Sequence[str]) -> MediaCache:
+        """The same media and features, for a model that has these of the modalities only."""
+        twin = copy.copy(self)
+        twin.modalities = tuple(name for name in self.modalities if name in modalities)
+        twin._sizes = {name: size for name, size in self._sizes.items() if name in modalities}
+        return twin
 
     def add(
         self, clips: Sequence[Clip], wrap: Callable[[Sequence[Clip]], Iterable[Clip]] = iter
@@ -109,11 +127,20 @@ class MediaCache:
         """
         return self._times[_times_key(clip)] if clip.words else None
 
+    def features(self, clip: Clip, modality: str) -> NDArray[np.float32]:
+        """Precomputed features [T D] of a modality of a clip that was added."""
+        return self._features[clip.features[modality]]
+
     def inputs(self, clip: Clip) -> dict[str, NDArray[Any]]:
-        """A clip that was added as the parts of a bundle take it: speech [N], text [T], vision [1 3 S S]."""
+        """A clip that was added as the parts of a bundle take it: speech [N], text [T], vision [1 3 S S].
+
+        Of a modality that is read as features, these [T D].
+        """
         clip = words_as_text(clip)
-        present = [name for name in clip.modalities() if name in self.modalities]
-        found: dict[str, NDArray[Any]] = {}
+        present = self._read(clip)
+        found: dict[str, NDArray[Any]] = {
+            name: self.features(clip, name) for name in self._sizes if name in clip.modalities()
+        }
         if "speech" in present:
             found["speech"] = self.window(clip)
         if "text" in present:
@@ -124,7 +151,10 @@ class MediaCache:
 
     def _add(self, clip: Clip) -> None:
         clip = words_as_text(clip)
-        present = [name for name in clip.modalities() if name in self.modalities]
+        for name in self._sizes:
+            if name in clip.modalities():
+                self._add_features(clip, name)
+        present = self._read(clip)
         if "speech" in present and _speech_key(clip) not in self._speech:
             waveform = self._decode_speech(clip.speech, start=clip.start, end=clip.end)
             first, last = 0, len(waveform)
@@ -137,6 +167,35 @@ class MediaCache:
             self._faces[clip.vision or ""] = np.rint(planes[0] * 255).astype(np.uint8)
         if "text" in present and self.tokenizer is not None:
             self._add_text(clip, clip.text or "", self.tokenizer)
+
+    def _read(self, clip: Clip) -> list[str]:
+        """The modalities whose media are read. Raises DataError `features_invalid` for features instead."""
+        present = [name for name in clip.modalities() if name in self.media]
+        for name in present:
+            if getattr(clip, name) is None:
+                raise DataError(
+                    "features_invalid",
+                    f"clip {clip.id} has {name} as precomputed features only, and the model reads the medium: "
+                    f"give it model.features.{name}",
+                )
+        return present
+
+    def _add_features(self, clip: Clip, name: str) -> None:
+        source = clip.features.get(name)
+        if source is None:
+            raise DataError(
+                "features_invalid",
+                f"clip {clip.id} has no precomputed features of {name}, which model.features.{name} asks for",
+            )
+        if source not in self._features:
+            values = self._archives.read(source)
+            if values.shape[1] != self._sizes[name]:
+                raise DataError(
+                    "features_invalid",
+                    f"features {source!r} have {values.shape[1]} values per step, expected "
+                    f"model.features.{name}.size, which is {self._sizes[name]}",
+                )
+            self._features[source] = values
 
     def _add_text(self, clip: Clip, text: str, tokenizer: Tokenizer) -> None:
         if text not in self._tokens:

@@ -127,6 +127,7 @@ def _compose(
         speech=speech.speech if speech else None,
         text=text.text if text else None,
         vision=vision.vision if vision else None,
+        features={name: clip.features[name] for name, clip in parts.items() if name in clip.features},
         start=timed.start,
         end=timed.end,
         words=text.words if text is not None and text is speech else (),
@@ -146,4 +147,5 @@ def _keep(clip: Clip, names: Sequence[str]) -> Clip:
         text=clip.text if "text" in names else None,
         vision=clip.vision if "vision" in names else None,
         words=clip.words if "text" in names else (),
+        features={name: source for name, source in clip.features.items() if name in names},
     )

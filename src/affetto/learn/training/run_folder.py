@@ -89,7 +89,7 @@ def open_run(path: str | Path, config: ExperimentConfig, *, resume: bool = False
             "output_unwritable",
             f"cannot make the run folder {path}: {error.strerror}; choose another with -o",
         ) from error
-    with _lock(run.path):
+    with locked(run.path):
         _claim(run, config, resume)
         run.checkpoints.mkdir(exist_ok=True)
         run.predictions.mkdir(exist_ok=True)
@@ -136,8 +136,11 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """An advisory lock that the system drops with the process: nothing stale is ever left behind."""
+def locked(folder: Path) -> Iterator[None]:
+    """An advisory lock that the system drops with the process: nothing stale is ever left behind.
+
+    Raises TrainingError `run_exists` while another process has it.
+    """
     try:
         import fcntl
     except ImportError:  # no such locks on this system: the config check above still guards the folder
