@@ -90,7 +90,7 @@ def write_bundle(
         name=facts.name,
         version=facts.version,
         licence=facts.licence,
-        tasks=tuple(_task(task.name, config, twin) for task in config.tasks),
+        tasks=tuple(_task(task.name, config, twin) for task in config.tasks if not task.private),
         views=tuple(twin.fusion.views),  # type: ignore[arg-type]
         parts=_parts_info(twin, config, facts),
         calibration=calibration or {},
@@ -215,6 +215,7 @@ def _quantise(name: str, model: bytes, examples: Sequence[Inputs]) -> Quantised:
 
 def _task(name: str, config: ModelConfig, model: Recogniser) -> TaskInfo:
     task = next(task for task in config.tasks if task.name == name)
+    assert task.kind != "identity"  # private, so never asked
     return TaskInfo(name=name, kind=task.kind, labels=task.labels, views=model.views_of(name))
 
 
