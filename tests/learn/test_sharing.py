@@ -1,4 +1,4 @@
-"""What tasks share before their heads, and adversaries: each form against its formula, then in a whole model."""
+"""What tasks share before their heads, and adversaries: formulas first, then whole models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from affetto.learn.config import FusionConfig, ModelConfig, SharingConfig, SpeechConfig, TaskConfig, TextConfig
+from affetto.learn.config import (
+    FusionConfig,
+    ModelConfig,
+    SharingConfig,
+    SpeechConfig,
+    TaskConfig,
+    TextConfig,
+)
 from affetto.learn.decoders import HEADS, SHARINGS
 from affetto.learn.decoders.heads import AdversarialHead, LinearHead
 from affetto.learn.decoders.sharing import CrossStitch, Experts, Hard, Tied
@@ -68,18 +75,18 @@ def test_tied_trunks_pay_for_their_distance(x: torch.Tensor) -> None:
     assert form.penalty().item() == pytest.approx(0.5 * 2 * DIM * 4.0)  # gender against each of two others
 
 
-@pytest.mark.parametrize(("tie", "one"), [(0.0, False), (10.0, True)])
+@pytest.mark.parametrize(("tie", "one"), [(0.0, False), (40.0, True)])
 def test_a_strong_tie_makes_trunks_one(x: torch.Tensor, tie: float, one: bool) -> None:
     """Two tasks that ask the opposite of each other pull their trunks apart, unless they are tied."""
     form = Tied(("a", "b"), DIM, layers=1, dropout=0.0, tie=tie)
-    optimizer = torch.optim.SGD(form.parameters(), lr=0.01)
+    optimizer = torch.optim.SGD(form.parameters(), lr=0.005)
     for _ in range(100):
         made = form(x)
         loss = made["a"].mean() - made["b"].mean() + form.penalty()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    apart = float((form(x)["a"] - form(x)["b"]).abs().max())
+    apart = float((form(x)["a"] - form(x)["b"]).detach().abs().max())
     assert (apart < 0.02) is one
 
 

@@ -10,7 +10,7 @@ from affetto.learn.config import TaskConfig
 from affetto.learn.models.recogniser import Output
 from affetto.learn.training.objectives import task_losses, trained_views
 from affetto.learn.training.task_weights import FixedWeights
-from affetto.records import Batch, Track
+from affetto.records import Batch
 
 EMOTION = TaskConfig("emotion", labels=("a", "b"), weight=2.0)
 VALENCE = TaskConfig("valence", "dimension", weight=0.5)

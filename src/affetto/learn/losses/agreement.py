@@ -5,10 +5,11 @@ Both take a row mask and cost exactly zero, with zero gradients, where no row co
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
-from affetto.learn.losses.supervised import mean_of_rows
+from affetto.learn.losses.supervised import counted_rows, weighted_mean
 from affetto.records import TaskKind
 
 
@@ -21,6 +22,7 @@ def symmetric_divergence(
     single-label task, C questions answered yes or no for a multi-label one (their divergences add up), and
     normal distributions of deviation one around the values for a dimension. Gradients reach both sides.
     """
+    first, second = counted_rows(first, second, mask)
     if kind == "multi-label":
         gap = (first.sigmoid() - second.sigmoid()) * (first - second)
     elif kind == "dimension":
@@ -28,7 +30,8 @@ def symmetric_divergence(
     else:
         p, q = functional.log_softmax(first, dim=-1), functional.log_softmax(second, dim=-1)
         gap = (p.exp() - q.exp()) * (p - q)
-    return mean_of_rows(0.5 * gap.sum(dim=-1), mask)
+    costs = 0.5 * gap.sum(dim=-1)
+    return weighted_mean(costs, torch.ones_like(costs))
 
 
 def cosine_distance(guess: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -36,4 +39,6 @@ def cosine_distance(guess: Tensor, truth: Tensor, mask: Tensor | None = None) ->
 
     The truth gets no gradient: a guess must move towards it, it must not move to be guessed.
     """
-    return mean_of_rows(1.0 - functional.cosine_similarity(guess, truth.detach(), dim=-1), mask)
+    guess, truth = counted_rows(guess, truth.detach(), mask)
+    costs = 1.0 - functional.cosine_similarity(guess, truth, dim=-1)
+    return weighted_mean(costs, torch.ones_like(costs))

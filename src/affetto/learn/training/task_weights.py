@@ -60,7 +60,7 @@ class UncertaintyWeights(nn.Module):
 
     def shares(self) -> dict[str, float]:
         """Task to its weight."""
-        learned = {name: float(torch.exp(-s)) for name, s in self.log_variances.items()}
+        learned = {name: float(torch.exp(-s.detach())) for name, s in self.log_variances.items()}
         return {name: given * learned.get(name, 1.0) for name, given in self.given.items()}
 
 
