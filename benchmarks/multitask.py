@@ -1,12 +1,12 @@
-"""Sharing between tasks, and adversaries, on utterance vectors of real speech: the figures of docs/multitask.md.
+"""Sharing between tasks, and adversaries, on utterance vectors of real speech: figures of docs/multitask.md.
 
     python benchmarks/multitask.py --data DIR -o runs/multitask
 
-Each clip of RAVDESS, EmoDB and nEMO becomes one vector: mean and deviation over time of 80 log-mel bands and 20
-MFCC, and of the pitch and voicing of its middle second. A small recogniser made of the package's own parts reads
-it: one layer, a trunk of two, linear heads. So the figures compare forms of sharing with each other; they are no
-measure of what a model of sound reaches. Every run is a line of `results.jsonl` and never repeated: the command
-can be stopped and given again.
+Each clip of RAVDESS, EmoDB and nEMO becomes one vector: mean and deviation over time of 80 log-mel bands and
+20 MFCC, and of the pitch and voicing of its middle second. A small recogniser made of the package's own parts
+reads it: one layer, a trunk of two, linear heads. So the figures compare forms of sharing with each other; they
+are no measure of what a model of sound reaches. Every run is a line of `results.jsonl` and never repeated: the
+command can be stopped and given again.
 """
 
 from __future__ import annotations

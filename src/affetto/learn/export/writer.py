@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ def write_bundle(
     files = {
         **parts,
         WEIGHTS: safetensors.torch.save(_state(twin)),
-        CONFIG: as_json({"model_type": "affetto", "model": to_dict(config)}),
+        CONFIG: as_json({"model_type": "affetto", "model": to_dict(_without_names(config))}),
         PARITY: as_json(parity),
         README: render_card(info, facts.card, parity).encode(),
     }
@@ -211,6 +211,15 @@ def _quantise(name: str, model: bytes, examples: Sequence[Inputs]) -> Quantised:
             "config_invalid", f"int8 needs examples of {name} for its scales: give some, or make fp32 only"
         )
     return quantise_static(model, [{INPUTS[name]: values, "mask": mask} for values, mask in items])
+
+
+def _without_names(config: ModelConfig) -> ModelConfig:
+    """The config with numbers for the people of its identities: a bundle says how many they were, not who."""
+    tasks = [
+        replace(task, labels=tuple(map(str, range(len(task.labels))))) if task.kind == "identity" else task
+        for task in config.tasks
+    ]
+    return replace(config, tasks=tuple(tasks))
 
 
 def _task(name: str, config: ModelConfig, model: Recogniser) -> TaskInfo:
