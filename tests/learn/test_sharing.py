@@ -193,6 +193,7 @@ def test_heads_read_what_the_form_gives_their_task(name: str) -> None:
     assert set(model.sharing["text"](views.vectors["text"])) == {"emotion", "topics", "speaker", "language"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHARINGS)
 def test_onnx_says_what_torch_says(name: str) -> None:
     model = model_with(name).eval()

@@ -59,13 +59,11 @@ class CrossStitch(nn.Module):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """x: [.. D]."""
         own = [x] * len(self.tasks)
-        for layer, stitch in enumerate(self.stitches):
-            made = [trunk[layer](h) for trunk, h in zip(self._trunks(), own, strict=True)]
-            own = [(row * torch.stack(made, dim=-2)).sum(dim=-2) for row in stitch]
+        for layer in range(len(self.stitches)):
+            trunks = (self.trunks.get_submodule(f"{task}.{layer}") for task in self.tasks)
+            made = torch.stack([trunk(h) for trunk, h in zip(trunks, own, strict=True)], dim=-2)
+            own = [(self.stitches[layer, i] * made).sum(dim=-2) for i in range(len(own))]
         return dict(zip(self.tasks, own, strict=True))
-
-    def _trunks(self) -> list[nn.Sequential]:
-        return [self.trunks.get_submodule(task) for task in self.tasks]  # type: ignore[misc]
 
 
 class Tied(nn.Module):

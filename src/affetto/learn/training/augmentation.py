@@ -208,7 +208,7 @@ def blur_image(image: Planes, sigma: float) -> Planes:
     matrix = np.zeros((size, size), dtype=np.float32)
     for step, weight in zip(reach, weights / weights.sum(), strict=True):
         matrix[np.arange(size), np.clip(np.arange(size) + step, 0, size - 1)] += weight
-    return matrix @ image @ matrix.T
+    return (matrix @ image @ matrix.T).astype(np.float32, copy=False)
 
 
 def erase_patch(image: Planes, rng: np.random.Generator) -> Planes:

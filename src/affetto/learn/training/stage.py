@@ -39,7 +39,7 @@ from affetto.learn.training.planning import StagePlan
 from affetto.learn.training.randomness import torch_seed
 from affetto.learn.training.run_folder import RunFolder
 from affetto.learn.training.stop import StopSignals
-from affetto.learn.training.task_weights import TASK_WEIGHTS
+from affetto.learn.training.task_weights import TASK_WEIGHTS, TaskWeights
 from affetto.learn.training.validation import decisive_score, predict_logits, scores
 from affetto.records import Batch, Clip, Track
 
@@ -81,7 +81,7 @@ class StageModule(lightning.LightningModule):
         self.config, self.stage, self.state = run.config, stage, state
         self.plan = StagePlan(run.config, stage, run.clips, run.cache)
         self.averaged: AveragedWeights | None = None
-        self.task_weights = TASK_WEIGHTS[stage.task_weights](self.plan.tasks)
+        self.task_weights: TaskWeights = TASK_WEIGHTS[stage.task_weights](self.plan.tasks)
         self.reconstructor: Reconstructor | None = None
         if stage.reconstruction:
             torch.manual_seed(torch_seed(run.config.seed, stage.name, "reconstructor"))
@@ -148,7 +148,7 @@ class StageModule(lightning.LightningModule):
     def _invariance(self, tracks: Mapping[str, Track], whole: Output) -> Tensor:
         """What the same batch costs with a part of its modalities: encoded once, fused again."""
         part = self.recogniser.fuse(take_part(tracks))
-        loss = self.stage.consistency * consistency(whole, part, self.config.model.tasks)
+        loss = self.stage.consistency * consistency(whole, part, self.plan.tasks)
         if self.reconstructor is not None:
             loss = loss + self.stage.reconstruction * reconstruction(whole, part, self.reconstructor)
         return loss

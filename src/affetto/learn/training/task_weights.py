@@ -8,7 +8,7 @@ its gradient's size is set by the schedule of the reversal.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -111,8 +111,10 @@ class GradientNormWeights(nn.Module):
         self.weights[heard] += self.rate * (goal - self.weights[heard])
 
 
+TaskWeights = FixedWeights | UncertaintyWeights | GradientNormWeights
+
 #: By the names of `StageConfig.task_weights`.
-TASK_WEIGHTS: dict[str, type[nn.Module]] = {
+TASK_WEIGHTS: dict[str, Callable[[Sequence[TaskConfig]], TaskWeights]] = {
     "fixed": FixedWeights,
     "uncertainty": UncertaintyWeights,
     "gradnorm": GradientNormWeights,
