@@ -15,7 +15,8 @@ MODALITIES: tuple[str, ...] = ("speech", "text", "vision")
 #: A class, several classes, annotators' votes (class to share or count), or a number.
 Label = str | tuple[str, ...] | Mapping[str, float] | float
 
-TaskKind = Literal["single-label", "multi-label", "dimension", "sequence"]
+#: An identity is a class too, but one that a test does not know: people are compared, not named.
+TaskKind = Literal["single-label", "multi-label", "dimension", "sequence", "identity"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,13 @@ from affetto.evaluation.metrics import (
     concordance,
     confusion,
     draw,
+    equal_error_rate,
     interval,
     macro_f1,
     multilabel_f1,
     tune_thresholds,
     uar,
+    verification_trials,
     weighted_f1,
 )
 
@@ -196,3 +198,35 @@ def test_nothing_to_draw_is_refused():
         bootstrap(uar, [], [])
     with pytest.raises(ValueError, match="3 groups for 2 items"):
         bootstrap(uar, [0, 1], [0, 1], groups=["a", "b", "c"])
+
+
+# --- verification ---
+
+
+def test_equal_error_rate_of_known_scores():
+    assert equal_error_rate([True, True, False, False], [0.9, 0.8, 0.2, 0.1]) == 0.0
+    assert equal_error_rate([True, True, False, False], [0.1, 0.2, 0.8, 0.9]) == 1.0
+    # One of four the same is refused and one of four others let in at any threshold between 0.4 and 0.6.
+    same = [1, 1, 1, 0, 1, 0, 0, 0]
+    assert equal_error_rate(same, [0.9, 0.8, 0.7, 0.6, 0.4, 0.3, 0.2, 0.1]) == pytest.approx(0.25)
+    # All scores equal: nobody or everybody is let in, and half way between both errors are one half.
+    assert equal_error_rate([1, 0, 0], [0.5, 0.5, 0.5]) == pytest.approx(0.5)
+    assert np.isnan(equal_error_rate([1, 1], [0.1, 0.2]))
+
+
+def test_equal_error_rate_of_two_normal_distributions_is_known():
+    """Same N(d, 1), others N(0, 1): the errors meet half way, at Phi(-d / 2)."""
+    rng = np.random.default_rng(0)
+    scores = np.concatenate([rng.normal(2.0, 1.0, 20_000), rng.normal(0.0, 1.0, 60_000)])
+    found = equal_error_rate(np.arange(80_000) < 20_000, scores)
+    assert found == pytest.approx(0.158655, abs=0.004)
+
+
+def test_trials_are_the_pairs_of_a_group():
+    vectors = np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    same, scores = verification_trials(vectors, ["a", "a", "b", "b"])
+    assert same.tolist() == [True, False, False, False, False, True]
+    np.testing.assert_allclose(scores, [1, 0, 2**-0.5, 0, 2**-0.5, 2**-0.5])
+    same, scores = verification_trials(vectors, ["a", "a", "b", "b"], ["x", "y", "x", "y"])
+    assert same.tolist() == [False, False]
+    np.testing.assert_allclose(scores, [0, 2**-0.5])

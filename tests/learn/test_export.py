@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 
 from affetto.bundle import FUSION, Bundle, Calibration, CorpusInfo, open_bundle
 from affetto.errors import BundleError, TrainingError
+from affetto.features.text import train_tokenizer
 from affetto.labels import EMOTIONS
 from affetto.learn.config import FusionConfig, ModelConfig, SpeechConfig, TaskConfig, TextConfig, VisionConfig
 from affetto.learn.export import writer
@@ -346,8 +347,6 @@ def test_a_single_modality_is_a_bundle_too(tmp_path: Path) -> None:
         fusion=FusionConfig(name="late"),
         tasks=(TaskConfig("emotion", labels=("joyful", "other")),),
     )
-    from affetto.features.text import train_tokenizer
-
     tokenizer = train_tokenizer(["so good to be here"], 300).to_str().encode()
     model = build_recogniser(config)
     facts = writer.Facts("words", "1", "MIT", languages=("en", "de"))
@@ -360,6 +359,30 @@ def test_a_single_modality_is_a_bundle_too(tmp_path: Path) -> None:
     assert set(answer.probabilities) == {"joyful", "other"}
     assert answer.warnings == ("not_calibrated",)
     assert answer.missing == ()
+
+
+def test_tasks_of_training_stay_out_of_the_parts_and_people_out_of_the_files(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(
+        dim=8,
+        text=TextConfig(name="words", vocab_size=300, width=8),
+        fusion=FusionConfig(name="late"),
+        tasks=(
+            TaskConfig("emotion", labels=("joyful", "other")),
+            TaskConfig("speaker", "identity", ("x/Ann", "x/Bob", "x/Cid")),
+            TaskConfig("language", labels=("en", "de"), adversarial=0.5),
+        ),
+    )
+    model = build_recogniser(config)
+    facts = writer.Facts("words", "1", "MIT", languages=("en",))
+    tokenizer = train_tokenizer(["so good to be here"], 300).to_str().encode()
+    bundle = writer.write_bundle(
+        model, config, tmp_path / "b", facts, tokenizer=tokenizer, precisions=("int8",)
+    )
+    assert [task.name for task in bundle.info.tasks] == ["emotion"]
+    assert not any(b"Ann" in bundle.read(name) for name in bundle.info.files)
+    again = writer.load_model(bundle).get_parameter("heads.speaker.text.out.weight")
+    torch.testing.assert_close(again, model.get_parameter("heads.speaker.text.out.weight"), atol=1e-3, rtol=0)
 
 
 # --- calibration and card ---

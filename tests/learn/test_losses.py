@@ -7,9 +7,12 @@ from affetto.errors import ConfigError
 from affetto.learn.losses import (
     binary_cross_entropy,
     concordance_loss,
+    cosine_distance,
     effective_number,
+    gradient_balance,
     inverse_frequency,
     soft_cross_entropy,
+    symmetric_divergence,
 )
 
 ROWS, CLASSES = 6, 4
@@ -124,3 +127,102 @@ def test_balance_refuses_what_is_no_count():
             inverse_frequency(counts)
     with pytest.raises(ConfigError, match="beta"):
         effective_number([1, 2], beta=1.0)
+
+
+# --- focal losses ---
+
+
+def test_focal_cross_entropy_is_the_formula(logits):
+    classes = torch.tensor([0, 1, 2, 3, 3, 0])
+    p = logits.softmax(dim=1)[torch.arange(ROWS), classes]
+    expected = (-((1 - p) ** 2.0) * p.log()).mean()
+    one_hot = functional.one_hot(classes, CLASSES).to(logits)
+    torch.testing.assert_close(soft_cross_entropy(logits, one_hot, focus=2.0), expected)
+
+
+def test_focal_binary_cross_entropy_is_the_formula(logits):
+    targets = (torch.arange(ROWS * CLASSES).view(ROWS, CLASSES) % 3 == 0).to(logits)
+    p = torch.where(targets > 0, logits.sigmoid(), 1 - logits.sigmoid())
+    expected = (-((1 - p) ** 1.5) * p.log()).mean()
+    torch.testing.assert_close(binary_cross_entropy(logits, targets, focus=1.5), expected)
+
+
+@pytest.mark.parametrize("loss", [soft_cross_entropy, binary_cross_entropy])
+@pytest.mark.parametrize("focus", [0.5, 2.0])
+def test_focal_losses_have_finite_gradients_where_the_answer_is_certain(loss, focus):
+    logits = torch.tensor([[200.0, -200.0], [-200.0, 200.0]], requires_grad=True)
+    loss(logits, torch.tensor([[1.0, 0.0], [1.0, 0.0]]), focus=focus).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_focal_loss_with_effective_numbers_is_that_of_cui(logits):
+    """Cui et al. 2019 with focal loss: each row by its class's weight, normalised by the weights of the batch."""
+    classes = torch.tensor([0, 1, 2, 3, 3, 0])
+    counts = np.array([100, 10, 50, 5])
+    raw = (1 - 0.99) / (1 - 0.99**counts)
+    weights = torch.from_numpy(raw / raw.mean())
+    p = logits.softmax(dim=1)[torch.arange(ROWS), classes]
+    w = weights[classes]
+    expected = (w * -((1 - p) ** 2) * p.log()).sum() / w.sum()
+    found = soft_cross_entropy(
+        logits,
+        functional.one_hot(classes, CLASSES).to(logits),
+        class_weights=torch.from_numpy(effective_number(counts, 0.99)),
+        focus=2.0,
+    )
+    torch.testing.assert_close(found, expected)
+
+
+# --- agreement ---
+
+
+def test_symmetric_divergence_of_classes_is_the_mean_of_both_kl(logits):
+    other = logits.flip(0) * 0.5
+    p, q = logits.log_softmax(dim=1), other.log_softmax(dim=1)
+    both = [functional.kl_div(a, b, reduction="batchmean", log_target=True) for a, b in ((p, q), (q, p))]
+    torch.testing.assert_close(symmetric_divergence(logits, other), sum(both) / 2)
+
+
+def test_symmetric_divergence_of_questions_and_of_values(logits):
+    other = logits.flip(0) * 0.5
+    p, q = torch.distributions.Bernoulli(logits=logits), torch.distributions.Bernoulli(logits=other)
+    kl = torch.distributions.kl_divergence
+    expected = ((kl(p, q) + kl(q, p)) / 2).sum(dim=1).mean()
+    torch.testing.assert_close(symmetric_divergence(logits, other, kind="multi-label"), expected)
+    p, q = torch.distributions.Normal(logits[:, :1], 1.0), torch.distributions.Normal(other[:, :1], 1.0)
+    found = symmetric_divergence(logits[:, :1], other[:, :1], kind="dimension")
+    torch.testing.assert_close(found, ((kl(p, q) + kl(q, p)) / 2).mean())
+
+
+def test_agreement_counts_the_masked_rows_alone(logits):
+    mask = torch.tensor([True, False, True, False, False, False])
+    other = logits.flip(0).clone()
+    other[1] = torch.nan
+    for loss in (symmetric_divergence, cosine_distance):
+        assert loss(logits, other, mask) == loss(logits[mask], other[mask])
+    guess = logits.clone().requires_grad_()
+    nothing = symmetric_divergence(guess, other, torch.zeros(ROWS, dtype=torch.bool))
+    nothing.backward()
+    assert nothing == 0.0
+    assert (guess.grad == 0).all()
+
+
+def test_a_guess_moves_towards_the_truth_and_not_the_other_way(logits):
+    guess, truth = logits.clone().requires_grad_(), (2 * logits.flip(0)).requires_grad_()
+    loss = cosine_distance(guess, truth)
+    torch.testing.assert_close(loss, (1 - functional.cosine_similarity(guess, truth)).mean())
+    loss.backward()
+    assert truth.grad is None
+    assert cosine_distance(3 * truth, truth).item() == pytest.approx(0.0, abs=1e-12)
+
+
+# --- gradient norms ---
+
+
+def test_balanced_gradients_meet_the_objective_of_gradnorm():
+    norms, ratios = np.array([1.0, 4.0, 0.5]), np.array([0.9, 0.3, 0.6])
+    weights = gradient_balance(norms, ratios, alpha=1.5)
+    assert weights.mean() == pytest.approx(1.0)
+    pulls = weights * norms
+    goals = (ratios / ratios.mean()) ** 1.5
+    np.testing.assert_allclose(pulls / goals, (pulls / goals)[0])

@@ -89,6 +89,47 @@ def concordance(truth: ArrayLike, predicted: ArrayLike) -> float:
     return float(2 * np.mean((x - x.mean()) * (y - y.mean())) / spread) if spread > 0 else float("nan")
 
 
+def equal_error_rate(same: ArrayLike, scores: ArrayLike) -> float:
+    """The error rate of a verification at the threshold where both errors are equal; trials [N].
+
+    same [N] bool: whether a trial compares a person with themself; scores [N]: higher means more alike. The
+    share of the same people refused and of others let in are read off every threshold, and between two of
+    them along a straight line. 0 is perfect, 0.5 is chance. NaN when one kind of trial does not occur.
+    """
+    true, values = np.asarray(same, dtype=bool), np.asarray(scores, dtype=np.float64)
+    if not true.any() or true.all():
+        return float("nan")
+    order = np.argsort(-values, kind="stable")
+    ranked, true = values[order], true[order]
+    last_of_tie = np.append(ranked[:-1] != ranked[1:], True)
+    refused = np.append(1.0, 1.0 - (np.cumsum(true) / true.sum())[last_of_tie])
+    let_in = np.append(0.0, (np.cumsum(~true) / (~true).sum())[last_of_tie])
+    after = int(np.argmax(let_in >= refused))  # never 0: at first everyone is refused and nobody let in
+    before = after - 1
+    gaps = refused[before] - let_in[before], let_in[after] - refused[after]
+    share = gaps[0] / (gaps[0] + gaps[1])
+    return float(let_in[before] + share * (let_in[after] - let_in[before]))
+
+
+def verification_trials(
+    embeddings: ArrayLike, people: Sequence[Hashable], groups: Sequence[Hashable] | None = None
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Every pair of items [N D] as a trial for `equal_error_rate`: same person or not, and the cosine.
+
+    people [N]. With groups [N], such as corpora, only items of one group are compared: people of two corpora
+    are told apart by their microphones.
+    """
+    vectors = np.asarray(embeddings, dtype=np.float64)
+    vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    rows, columns = np.triu_indices(len(vectors), 1)
+    if groups is not None:
+        group = _numbered(groups)
+        comparable = group[rows] == group[columns]
+        rows, columns = rows[comparable], columns[comparable]
+    person = _numbered(people)
+    return person[rows] == person[columns], (vectors @ vectors.T)[rows, columns]
+
+
 def bootstrap(
     metric: Callable[..., float],
     *arrays: ArrayLike,
@@ -139,6 +180,11 @@ def interval(draws: ArrayLike, level: float = 0.95) -> tuple[float, float]:
         return float("nan"), float("nan")
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _numbered(names: Sequence[Hashable]) -> NDArray[np.int64]:
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
 
 
 def _f1(

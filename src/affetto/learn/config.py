@@ -70,6 +70,7 @@ class AugmentConfig:
     image_shift: Share = 0.1  # of the picture's side
     image_rotation: NotNegative = 0.0  # degrees, uniform in +-image_rotation
     image_scale: NotNegative = 0.0  # at most this much larger, or as much smaller
+    image_blur: NotNegative = 0.0  # pixels, the widest Gaussian; its deviation is drawn from 0 on
     image_erase: Share = 0.25
     image_contrast: Share = 0.3
 
@@ -205,8 +206,32 @@ class FusionConfig:
 
 
 @dataclass(frozen=True)
+class SharingConfig:
+    """What tasks share between a view and their heads: "hard", "cross-stitch", "tied" or "experts".
+
+    layers: of each trunk.
+    tie:    tied: price of the squared distance between two tasks' trunks.
+    """
+
+    name: str = "hard"
+    layers: Count = 1
+    experts: Count = 4
+    tie: NotNegative = 0.01
+    dropout: Share = 0.1
+
+
+@dataclass(frozen=True)
 class TaskConfig:
-    """What is asked: labels in order, the views that answer (None = all), the head, its share of the loss."""
+    """What is asked: labels in order, the views that answer (None = all), the head, its share of the loss.
+
+    labels:      of a task of kind "identity" they are left out: the people of the training clips are taken.
+    adversarial: above 0, the head stands behind a gradient reversal that grows to this strength: what it
+                 reads is to forget the task.
+    focus:       gamma of the focal loss; 0 is cross-entropy.
+    effective_beta: weighs classes by their effective number in the training clips with this beta, such as
+                 0.999 (Cui et al. 2019); None weighs them alike. One or the other: a stage's `balance` draws
+                 the first task's classes alike already.
+    """
 
     name: str
     kind: TaskKind = "single-label"
@@ -214,6 +239,14 @@ class TaskConfig:
     views: tuple[str, ...] | None = None
     head: str = "linear"
     weight: NotNegative = 1.0
+    adversarial: NotNegative = 0.0
+    focus: NotNegative = 0.0
+    effective_beta: Share | None = None
+
+    @property
+    def private(self) -> bool:
+        """Whether the task is there for training alone: an adversary, or who of the training set it is."""
+        return self.adversarial > 0.0 or self.kind == "identity"
 
 
 @dataclass(frozen=True)
@@ -221,6 +254,7 @@ class ModelConfig:
     """The whole model; a modality is part of it when its section is there. `dim` is D of every Track.
 
     features: modality to the encoder of its precomputed features, which takes the place of its media.
+    sharing: None lets the heads of all tasks read a view as it is, which is hard sharing without layers.
     """
 
     dim: Count = 128
@@ -229,6 +263,7 @@ class ModelConfig:
     vision: VisionConfig | None = None
     features: Mapping[str, FeaturesConfig] = field(default_factory=dict)
     fusion: FusionConfig = field(default_factory=FusionConfig)
+    sharing: SharingConfig | None = None
     tasks: tuple[TaskConfig, ...] = ()
 
     @property
@@ -249,6 +284,11 @@ class StageConfig:
     balance:    0 draws clips as they come, 1 draws every class alike.
     freeze:     prefixes of module names that are not trained ("encoders", "heads.emotion.speech").
     paired:     clips of different corpora with one label are composed into one clip with all modalities.
+    mixup:      alpha of the mixing of clips' media; not where there is text.
+    track_mixup: alpha of the mixing of what the encoders made of clips, text too, each modality by itself.
+    task_weights: how tasks of one loss are weighed: as given, by their uncertainty, or by gradient norm.
+    consistency: weight of the divergence between what is said of a clip and of a part of its modalities.
+    reconstruction: weight of the guess of a missing modality's vector from `fused`.
     patience:   validations without progress after which the stage ends; None never ends early.
     validate_every: steps between validations; None is once per epoch.
     """
@@ -269,6 +309,10 @@ class StageConfig:
     modality_dropout: Share = 0.0
     label_smoothing: Share = 0.0
     mixup: NotNegative = 0.0
+    track_mixup: NotNegative = 0.0
+    task_weights: Literal["fixed", "uncertainty", "gradnorm"] = "fixed"
+    consistency: NotNegative = 0.0
+    reconstruction: NotNegative = 0.0
     patience: Count | None = None
     validate_every: Count | None = None
 
@@ -374,7 +418,7 @@ def _contradictions(config: ExperimentConfig) -> list[str]:
             found.append(f"model.{name} and model.features.{name}: a modality is read one way, give one")
     found.extend(_repeated("model.tasks", [task.name for task in model.tasks]))
     for i, task in enumerate(model.tasks):
-        if task.kind != "dimension" and not task.labels:
+        if task.kind not in ("dimension", "identity") and not task.labels:
             found.append(f"model.tasks.{i}.labels: a {task.kind} task needs labels")
         found.extend(_repeated(f"model.tasks.{i}.labels", task.labels))
     found.extend(_repeated("train.stages", [stage.name for stage in config.train.stages]))

@@ -186,3 +186,17 @@ def test_contrast_stays_in_range():
     image = np.array([[[0.0, 0.5, 1.0]]], np.float32).repeat(3, axis=0)
     np.testing.assert_allclose(aug.change_contrast(image, 0.5, 0.1)[0, 0], [0.35, 0.6, 0.85])
     assert aug.change_contrast(image, 3.0, 0.5).max() == 1.0
+
+
+def test_blur_spreads_a_point_as_a_gaussian():
+    point = np.zeros((3, 31, 31), np.float32)
+    point[:, 15, 15] = 1.0
+    blurred = aug.blur_image(point, 1.5)
+    assert blurred.sum() == pytest.approx(3.0, rel=1e-5)
+    down, right = np.mgrid[-15:16, -15:16]
+    expected = np.exp(-(down**2 + right**2) / (2 * 1.5**2))
+    np.testing.assert_allclose(blurred[0], expected / expected.sum(), atol=2e-4)
+    np.testing.assert_allclose(aug.blur_image(np.full((3, 9, 9), 0.3, np.float32), 4.0), 0.3, rtol=1e-5)
+    assert aug.blur_image(point, 0.0) is point
+    config = AugmentConfig(flip=0, image_shift=0, image_erase=0, image_contrast=0, image_blur=2.0)
+    assert aug.augment_image(point, config, rng()).max() < 0.9

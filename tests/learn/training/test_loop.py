@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from affetto.errors import ConfigError, DataError, TrainingError
-from affetto.learn.config import StageConfig, TaskConfig
+from affetto.learn.config import SharingConfig, StageConfig, TaskConfig
 from affetto.learn.training.checkpoint import LAST, PREVIOUS, read_checkpoint
 from affetto.learn.training.display import Display
 from affetto.learn.training.loop import Start, fit
@@ -280,3 +280,44 @@ def test_what_cannot_run_is_refused_before_anything_is_written(make_config, clip
     with pytest.raises(ConfigError, match="at least one of"):
         fit(make_config(), clips, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+TOGETHER = StageConfig(
+    "together",
+    ("speech", "text", "vision"),
+    steps=6,
+    batch_size=6,
+    paired=True,
+    track_mixup=0.4,
+    consistency=0.3,
+    reconstruction=0.2,
+    validate_every=3,
+)
+TASKS = (
+    TaskConfig("emotion", labels=("anger", "happiness", "sadness"), focus=1.0, effective_beta=0.9),
+    TaskConfig("speaker", "identity", weight=0.5),
+    TaskConfig("language", labels=("en", "other"), adversarial=0.7),  # no clip says it
+    TaskConfig("unknown speaker", "identity", views=("speech",), adversarial=0.7),
+    TaskConfig("valence", "dimension"),
+)
+
+
+@pytest.mark.parametrize("weights", ["uncertainty", "gradnorm"])
+def test_many_tasks_and_losses_in_one_run_resume_bit_for_bit(
+    make_config, model, clips, cache, tmp_path, weights
+):
+    several = replace(model, tasks=TASKS, sharing=SharingConfig("cross-stitch"))
+    config = make_config(replace(TOGETHER, task_weights=weights), model=several)
+    whole = fit(config, clips, tmp_path / "whole", cache=cache)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, clips, tmp_path / "run", cache=cache, display=Watching(4, interrupt))
+    assert_same_run(whole, fit(config, clips, tmp_path / "run", cache=cache, resume=True))
+    people = [task.labels for task in whole.config.model.tasks if task.kind == "identity"]
+    assert people[0] == people[1]
+    assert set(people[0]) == {f"{c}/train{i}" for c in ("tones", "words", "faces") for i in (0, 1)}
+    logged = whole.history[-1]["task_weights"]
+    assert logged["language"] == logged["unknown speaker"] == 1.0
+    assert logged["emotion"] != 1.0
+    assert logged["valence"] == 1.0  # no clip has the label
+    assert "speaker.speech.eer" in whole.history[-1]["scores"]
+    assert "emotion.vote.uar" in whole.history[-1]["scores"]

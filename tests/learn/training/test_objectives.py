@@ -8,8 +8,9 @@ from torch.nn import functional
 from affetto.errors import ConfigError
 from affetto.learn.config import TaskConfig
 from affetto.learn.models.recogniser import Output
-from affetto.learn.training.objectives import mixup, supervised, trained_views
-from affetto.records import Batch, Track
+from affetto.learn.training.objectives import task_losses, trained_views
+from affetto.learn.training.task_weights import FixedWeights
+from affetto.records import Batch
 
 EMOTION = TaskConfig("emotion", labels=("a", "b"), weight=2.0)
 VALENCE = TaskConfig("valence", "dimension", weight=0.5)
@@ -47,6 +48,12 @@ def make_batch():
         },
         ids=("1", "2", "3"),
     )
+
+
+def supervised(output, batch, tasks, **settings):
+    """The sum that a stage with fixed task weights makes of the losses."""
+    losses = task_losses(output, batch, tasks, **settings)
+    return FixedWeights(tasks)(losses, [])
 
 
 def cost(*logits):
@@ -97,55 +104,3 @@ def test_trained_views():
     assert trained_views(views, ("speech",), BOTH) == ["speech"]
     assert trained_views(views, BOTH, (*BOTH, "vision")) == views
     assert trained_views(["fused", "speech", "vote"], ("speech",), ("speech",)) == ["fused", "speech", "vote"]
-
-
-def speech_batch(rows=8):
-    torch.manual_seed(0)
-    mask = torch.ones(rows, 20, dtype=torch.bool)
-    mask[0, 10:] = False
-    return Batch(
-        inputs={"speech": Track(torch.randn(rows, 20) * mask, mask)},
-        targets={"emotion": functional.one_hot(torch.arange(rows) % 2, 2).float()},
-        target_mask={"emotion": torch.arange(rows) < rows - 2},
-        ids=tuple(map(str, range(rows))),
-    )
-
-
-def test_mixup_mixes_media_and_targets_by_one_share():
-    batch = speech_batch()
-    torch.manual_seed(3)
-    mixed = mixup(batch, 0.4)
-    values, targets = batch.inputs["speech"].values, batch.targets["emotion"]
-    for row in range(8):
-        share, other = solve(mixed.inputs["speech"].values[row], values, row)
-        expected = share * targets[row] + (1 - share) * targets[other]
-        torch.testing.assert_close(mixed.targets["emotion"][row], expected, atol=1e-4, rtol=0)
-        mask = batch.inputs["speech"].mask
-        union = mask[row] | mask[other] if other != row else mask[row]
-        assert torch.equal(mixed.inputs["speech"].mask[row], union)
-    assert not torch.equal(mixed.inputs["speech"].values, values)
-
-
-def solve(mixed, values, row):
-    """The share of `row` and the other row that `mixed` is made of."""
-    best = (float("inf"), 1.0, row)
-    for other in range(len(values)):
-        difference = values[row] - values[other]
-        share = (
-            1.0 if other == row else float((mixed - values[other]) @ difference / (difference @ difference))
-        )
-        error = float((share * values[row] + (1 - share) * values[other] - mixed).norm())
-        best = min(best, (error, share, other))
-    assert best[0] < 1e-4
-    return best[1:]
-
-
-def test_mixup_leaves_rows_of_unlike_labels_and_text_alone():
-    batch = speech_batch()
-    for seed in range(5):
-        torch.manual_seed(seed)
-        mixed = mixup(batch, 1.0)
-        assert ((mixed.targets["emotion"].sum(dim=1) - 1).abs() < 1e-6).all()
-    text = replace(batch, inputs={**batch.inputs, "text": Track(torch.zeros(8, 2), torch.ones(8, 2).bool())})
-    assert mixup(text, 1.0) is text
-    assert mixup(batch, 0.0) is batch

@@ -3,7 +3,7 @@ import pytest
 
 from affetto.errors import DataError
 from affetto.learn.config import TaskConfig
-from affetto.learn.training.targets import single_label, target_of, targets_of
+from affetto.learn.training.targets import label_of, single_label, target_of, targets_of, with_people
 from affetto.records import Clip
 
 EMOTION = TaskConfig("emotion", labels=("anger", "fear", "joy"))
@@ -77,3 +77,30 @@ def test_a_dimension_wants_a_number():
 )
 def test_single_label_is_what_is_clear(label, clear):
     assert single_label(Clip("1", labels={"emotion": label}), EMOTION) == clear
+
+
+SPEAKER = TaskConfig("speaker", "identity")
+
+
+def test_an_identity_takes_the_people_of_the_clips():
+    clips = [Clip("1", speaker="b", corpus="x"), Clip("2", speaker="a", corpus="y"), Clip("3")]
+    emotion, speaker = with_people((EMOTION, SPEAKER), clips)
+    assert emotion is EMOTION
+    assert speaker.labels == ("x/b", "y/a")
+    targets, mask = targets_of([*clips, Clip("4", speaker="a", corpus="x")], speaker)
+    assert targets.tolist() == [[1, 0], [0, 1], [0, 0], [0, 0]]
+    assert mask.tolist() == [True, True, False, False]  # nobody, and somebody who was not trained on
+    assert with_people((speaker,), []) == (speaker,)
+
+
+def test_an_identity_needs_two_people():
+    with pytest.raises(DataError, match="name 1 speakers"):
+        with_people((SPEAKER,), [Clip("1", speaker="b"), Clip("2", speaker="b")])
+
+
+def test_attributes_are_labels_of_tasks_of_their_name():
+    clip = Clip("1", gender="female", attributes={"intensity": "strong", "age": "31"})
+    assert label_of(clip, TaskConfig("intensity", labels=("normal", "strong"))) == "strong"
+    assert label_of(clip, TaskConfig("gender", labels=("female", "male"))) == "female"
+    assert target_of(clip, TaskConfig("age", "dimension")) == 31.0
+    assert label_of(clip, TaskConfig("dialect", labels=("north",))) is None

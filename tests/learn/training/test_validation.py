@@ -123,3 +123,19 @@ def test_written_logits_can_be_read_without_pickle(recogniser, clips, cache, mod
         assert stored["target.emotion"].shape == (4, 3)
         assert stored["logits.emotion.speech"].shape == (4, 3)
         assert stored["weights.emotion"].shape == (4, 4)
+
+
+SPEAKER = TaskConfig("speaker", "identity", ("x/a", "x/b"))
+
+
+def test_people_are_told_apart_by_embeddings_within_a_corpus():
+    clips = [Clip(str(i), speaker=who, corpus="x") for i, who in enumerate("ccdd")] + [Clip("4")]
+    clips.append(Clip("5", speaker="c", corpus="y"))  # another person, who would be easy to tell
+    vectors = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1], [1, 0], [1, 0]], np.float32)
+    present = {"speech": np.ones(6, bool), "fused": np.ones(6, bool), "vote": np.ones(6, bool)}
+    embeddings = {"speech": vectors, "fused": vectors[[0, 2, 1, 3, 4, 5]]}
+    found = scores(Logits(tuple("012345"), {}, present, {}, embeddings), clips, (SPEAKER,))
+    assert found["speaker.speech.eer"] == 0.0
+    assert found["speaker.fused.eer"] >= 0.5
+    assert decisive_score(found, (SPEAKER,), ["speech", "vote"]) == 1.0
+    assert decisive_score(found, (replace(SPEAKER, adversarial=1.0),), ["speech", "vote"]) is None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +91,7 @@ def write_bundle(
         name=facts.name,
         version=facts.version,
         licence=facts.licence,
-        tasks=tuple(_task(task.name, config, twin) for task in config.tasks),
+        tasks=tuple(_task(task.name, config, twin) for task in config.tasks if not task.private),
         views=tuple(twin.fusion.views),  # type: ignore[arg-type]
         parts=_parts_info(twin, config, facts),
         calibration=calibration or {},
@@ -101,7 +101,7 @@ def write_bundle(
     files = {
         **parts,
         WEIGHTS: safetensors.torch.save(_state(twin)),
-        CONFIG: as_json({"model_type": "affetto", "model": to_dict(config)}),
+        CONFIG: as_json({"model_type": "affetto", "model": to_dict(_without_names(config))}),
         PARITY: as_json(parity),
         README: render_card(info, facts.card, parity).encode(),
     }
@@ -217,8 +217,18 @@ def _quantise(name: str, model: bytes, examples: Sequence[Inputs]) -> Quantised:
     return quantise_static(model, [{INPUTS[name]: values, "mask": mask} for values, mask in items])
 
 
+def _without_names(config: ModelConfig) -> ModelConfig:
+    """The config with numbers for the people of its identities: a bundle says how many they were, not who."""
+    tasks = [
+        replace(task, labels=tuple(map(str, range(len(task.labels))))) if task.kind == "identity" else task
+        for task in config.tasks
+    ]
+    return replace(config, tasks=tuple(tasks))
+
+
 def _task(name: str, config: ModelConfig, model: Recogniser) -> TaskInfo:
     task = next(task for task in config.tasks if task.name == name)
+    assert task.kind != "identity"  # private, so never asked
     return TaskInfo(name=name, kind=task.kind, labels=task.labels, views=model.views_of(name))
 
 

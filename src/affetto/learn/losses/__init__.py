@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from affetto.learn.losses.balance import effective_number, inverse_frequency
+from affetto.learn.losses.agreement import cosine_distance, symmetric_divergence
+from affetto.learn.losses.balance import effective_number, gradient_balance, inverse_frequency
 from affetto.learn.losses.supervised import binary_cross_entropy, concordance_loss, soft_cross_entropy
 
 __all__ = [
     "binary_cross_entropy",
     "concordance_loss",
+    "cosine_distance",
     "effective_number",
+    "gradient_balance",
     "inverse_frequency",
     "soft_cross_entropy",
+    "symmetric_divergence",
 ]

@@ -1,4 +1,4 @@
-"""Class weights from class counts: numpy in, numpy out, so that samplers and losses share them."""
+"""Class weights from class counts and task weights from gradients: numpy in, numpy out, for samplers and losses."""
 
 from __future__ import annotations
 
@@ -30,6 +30,18 @@ def effective_number(counts: ArrayLike, beta: float = 0.999) -> NDArray[np.float
     effective = 1.0 - np.power(beta, values)
     seen = values > 0
     return _mean_one(np.divide(1.0 - beta, effective, out=np.zeros_like(values), where=seen))
+
+
+def gradient_balance(norms: ArrayLike, ratios: ArrayLike, *, alpha: float = 1.5) -> NDArray[np.float64]:
+    """Task weights [K], mean 1, under which every task pulls as hard as its pace asks: where GradNorm ends.
+
+    Chen et al. 2018, "GradNorm": norms [K] are those of each task's gradient at what tasks share, ratios [K]
+    the share of its first loss that a task still has. The paper's objective, the sum over tasks of
+    |w_t norm_t - mean norm * r_t^alpha| with r_t = ratio_t / mean ratio, is zero where w_t is proportional to
+    r_t^alpha / norm_t. All norms and ratios must be above 0.
+    """
+    pace = np.asarray(ratios, dtype=np.float64)
+    return _mean_one((pace / pace.mean()) ** alpha / np.asarray(norms, dtype=np.float64))
 
 
 def _counts(counts: ArrayLike) -> NDArray[np.float64]:

@@ -13,12 +13,14 @@ from torch import nn
 
 from affetto.errors import ConfigError
 from affetto.learn.config import ModelConfig, SpeechConfig, TaskConfig, TextConfig
-from affetto.learn.decoders import HEADS
+from affetto.learn.decoders import HEADS, SHARINGS
+from affetto.learn.decoders.heads import AdversarialHead
 from affetto.learn.encoders import ENCODERS
 from affetto.learn.encoders.frontend import SpecAugment, SpeechFrontEnd
 from affetto.learn.encoders.text import load_vectors
 from affetto.learn.fusion import FUSED, FUSIONS, VOTES
 from affetto.learn.models.recogniser import Recogniser
+from affetto.learn.models.reconstructor import Reconstructor
 
 
 def build_recogniser(config: ModelConfig, *, tokens: Sequence[str] | None = None) -> Recogniser:
@@ -42,7 +44,28 @@ def build_recogniser(config: ModelConfig, *, tokens: Sequence[str] | None = None
     }
     vote = config.fusion.vote or fusion.vote
     votes = {task.name: _vote(task, views[task.name], vote) for task in config.tasks}
-    return Recogniser(encoders, fusion, heads, votes)
+    return Recogniser(
+        encoders,
+        fusion,
+        heads,
+        votes,
+        sharing=_sharing(config, views),
+        private=[task.name for task in config.tasks if task.private],
+    )
+
+
+def build_reconstructor(config: ModelConfig, model: Recogniser, modalities: Sequence[str]) -> Reconstructor:
+    """What guesses a missing modality from the fused view of a model, with fresh weights.
+
+    Raises ConfigError `config_invalid` for a fusion without a fused view.
+    """
+    if FUSED not in model.fusion.views:  # type: ignore[operator]
+        raise ConfigError(
+            "config_invalid",
+            f"model.fusion: {config.fusion.name} has no fused view to reconstruct from; choose another fusion, "
+            "or set the stage's reconstruction to 0",
+        )
+    return Reconstructor(modalities, config.dim)
 
 
 def resolve(registry: Mapping[str, str], name: str, path: str) -> Callable[..., Any]:
@@ -109,16 +132,32 @@ def _head(task: TaskConfig, dim: int, path: str) -> nn.Module:
         raise ConfigError("config_invalid", f"{path}.kind: a recogniser has no head for sequences yet")
     classes = 1 if task.kind == "dimension" else len(task.labels)
     try:
-        return resolve(HEADS, task.head, f"{path}.head")(dim, classes)
+        head = resolve(HEADS, task.head, f"{path}.head")(dim, classes)
     except ValueError as error:
         raise ConfigError("config_invalid", f"{path}: {error}") from error
+    return AdversarialHead(head, task.adversarial) if task.adversarial else head
+
+
+def _sharing(config: ModelConfig, views: Mapping[str, Sequence[str]]) -> dict[str, nn.Module]:
+    """A sharing form for each view that a task asks, over those tasks; {} where tasks share views as they are."""
+    if config.sharing is None:
+        return {}
+    asked: dict[str, list[str]] = {}
+    for task, names in views.items():
+        for view in names:
+            asked.setdefault(view, []).append(task)
+    return {
+        view: _build(SHARINGS, "model.sharing", config.sharing, tasks, config.dim)
+        for view, tasks in asked.items()
+    }
 
 
 def _vote(task: TaskConfig, views: tuple[str, ...], name: str) -> nn.Module:
+    kind = "single-label" if task.kind == "identity" else task.kind
     # A task without the fused view, or of a kind that has no majority, takes the vote that suits it.
-    if (name == FUSED and FUSED not in views) or (name == "majority" and task.kind != "single-label"):
+    if (name == FUSED and FUSED not in views) or (name == "majority" and kind != "single-label"):
         name = "learned" if name == FUSED else "mean"
-    return resolve(VOTES, name, "model.fusion.vote")(views, task.kind)
+    return resolve(VOTES, name, "model.fusion.vote")(views, kind)
 
 
 def _set_vectors(encoder: nn.Module, config: TextConfig, tokens: Sequence[str]) -> None:

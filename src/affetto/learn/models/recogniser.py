@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
+from affetto.learn.decoders.heads import AdversarialHead
+from affetto.learn.decoders.sharing import Tied
+from affetto.learn.fusion import Views
 from affetto.records import Track
 
 #: The name under which the merged logits stand beside those of the views.
@@ -35,7 +39,11 @@ class Recogniser(nn.Module):
     """Any subset of modalities in, logits of every task and view out.
 
     Sub-modules have stable names, which settings refer to by prefix: `encoders.speech`, `fusion`,
-    `fusion.unimodal`, `heads.emotion.speech`, `votes.emotion`.
+    `fusion.unimodal`, `sharing.speech`, `heads.emotion.speech`, `votes.emotion`.
+
+    sharing: view to what its tasks share before their heads; without it they share the view as it is.
+    private: tasks that are there for training alone (adversaries, who is speaking): in evaluation mode they
+             have no answer.
     """
 
     def __init__(
@@ -44,12 +52,17 @@ class Recogniser(nn.Module):
         fusion: nn.Module,
         heads: Mapping[str, Mapping[str, nn.Module]],
         votes: Mapping[str, nn.Module],
+        *,
+        sharing: Mapping[str, nn.Module] | None = None,
+        private: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(dict(encoders))
         self.fusion = fusion
         self.heads = nn.ModuleDict({task: nn.ModuleDict(dict(views)) for task, views in heads.items()})
         self.votes = nn.ModuleDict(dict(votes))
+        self.sharing = nn.ModuleDict(dict(sharing or {}))
+        self.private = frozenset(private)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -69,9 +82,12 @@ class Recogniser(nn.Module):
         views = self.fusion(tracks)
         logits: dict[str, dict[str, Tensor]] = {}
         weights: dict[str, Tensor] = {}
+        read = self._shared(views)
         for task in self.heads:
+            if task in self.private and not self.training:
+                continue
             heads = cast(nn.ModuleDict, self.heads[task])
-            said = {name: head(views.vectors[name], views.tracks[name]) for name, head in heads.items()}
+            said = {name: head(*read[name][task]) for name, head in heads.items()}
             merged, shares = self.votes[task](said, views.present)
             if shares is None and views.weights is not None:
                 shares = views.weights[:, [list(views.vectors).index(name) for name in said]]
@@ -79,6 +95,35 @@ class Recogniser(nn.Module):
                 weights[task] = shares
             logits[task] = {**said, VOTE: merged}
         return Output(logits, weights, views.vectors, views.present)
+
+    def set_progress(self, progress: float) -> None:
+        """Tell the adversaries which share of training, 0 to 1, is done."""
+        for module in self.modules():
+            if isinstance(module, AdversarialHead):
+                module.set_progress(progress)
+
+    def penalty(self) -> Tensor:
+        """What the model itself costs, beside its answers: the price of the sharing forms that have one."""
+        prices = [form.penalty() for form in self.sharing.values() if isinstance(form, Tied)]
+        return torch.stack(prices).sum() if prices else torch.zeros(())
+
+    def _shared(self, views: Views) -> dict[str, dict[str, tuple[Tensor, Track]]]:
+        """View to task to what the task's head reads: a vector [B D], and a Track where a head wants one."""
+        read: dict[str, dict[str, tuple[Tensor, Track]]] = {}
+        for view, vector in views.vectors.items():
+            track = views.tracks[view]
+            asking = {t: cast(nn.ModuleDict, self.heads[t])[view] for t in self.heads if view in self.views_of(t)}
+            if view not in self.sharing:
+                read[view] = dict.fromkeys(asking, (vector, track))
+                continue
+            form = self.sharing[view]
+            vectors = form(vector)
+            steps = form(track.values) if any(head.reads_track for head in asking.values()) else {}
+            read[view] = {
+                task: (vectors[task], replace(track, values=steps[task]) if steps else track)
+                for task in asking
+            }
+        return read
 
     def forward(self, inputs: Mapping[str, Track]) -> Output:
         """Raw media Tracks to answers: `fuse(encode(inputs))`."""

@@ -65,7 +65,7 @@ def augment_speech(
 
 
 def augment_image(image: Planes, config: AugmentConfig, rng: np.random.Generator) -> Planes:
-    """Planes [3 S S] in [0, 1]: mirrored, turned and sized, moved, partly hidden, in another light."""
+    """Planes [3 S S] in [0, 1]: mirrored, turned and sized, moved, blurred, partly hidden, in another light."""
     if rng.random() < config.flip:
         image = image[:, :, ::-1]
     if config.image_rotation or config.image_scale:
@@ -76,6 +76,8 @@ def augment_image(image: Planes, config: AugmentConfig, rng: np.random.Generator
     if reach:
         down, right = rng.integers(-reach, reach + 1, 2)
         image = shift_image(image, int(down), int(right))
+    if config.image_blur:
+        image = blur_image(image, float(rng.uniform(0.0, config.image_blur)))
     if rng.random() < config.image_erase:
         image = erase_patch(image, rng)
     if rng.random() < config.image_contrast:
@@ -194,6 +196,19 @@ def turn_image(image: Planes, degrees: float, scale: float) -> Planes:
     upper = image[:, top, left] * (1 - beside) + image[:, top, left + 1] * beside
     lower = image[:, top + 1, left] * (1 - beside) + image[:, top + 1, left + 1] * beside
     return upper * (1 - below) + lower * below
+
+
+def blur_image(image: Planes, sigma: float) -> Planes:
+    """Planes [3 S S] blurred by a Gaussian of deviation `sigma` in pixels; the edge is repeated."""
+    if sigma <= 0.0:
+        return image
+    size = image.shape[-1]
+    reach = np.arange(-int(np.ceil(3 * sigma)), int(np.ceil(3 * sigma)) + 1)
+    weights = np.exp(-0.5 * np.square(reach / sigma)).astype(np.float32)
+    matrix = np.zeros((size, size), dtype=np.float32)
+    for step, weight in zip(reach, weights / weights.sum(), strict=True):
+        matrix[np.arange(size), np.clip(np.arange(size) + step, 0, size - 1)] += weight
+    return (matrix @ image @ matrix.T).astype(np.float32, copy=False)
 
 
 def erase_patch(image: Planes, rng: np.random.Generator) -> Planes:

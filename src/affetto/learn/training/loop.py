@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,6 +30,7 @@ from affetto.learn.training.randomness import torch_seed
 from affetto.learn.training.run_folder import RunFolder, open_run
 from affetto.learn.training.stage import Bookkeeping, Run, StageModule, StageState, finish
 from affetto.learn.training.stop import StopSignals
+from affetto.learn.training.targets import with_people
 from affetto.learn.training.validation import predict_logits, scores, weigh_votes, write_logits
 from affetto.learn.training.vocabulary import vocabulary
 from affetto.records import Clip
@@ -87,6 +88,8 @@ def fit(
     check_leaks(clips)
     _check_runnable(config)
     used = [clip for clip in clips if clip.split in (None, "train", "validation")]
+    tasks = with_people(config.model.tasks, (clip for clip in used if clip.split != "validation"))
+    config = replace(config, model=replace(config.model, tasks=tasks))
     display = display or Display()
     with open_run(run_folder, config, resume=resume) as folder, torch.random.fork_rng():
         cache = cache or MediaCache(config.model, _tokenizer(config.model, used, folder, start))

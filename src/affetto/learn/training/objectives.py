@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from affetto.errors import ConfigError
 from affetto.learn.config import TaskConfig
 from affetto.learn.losses import binary_cross_entropy, concordance_loss, soft_cross_entropy
 from affetto.learn.models.recogniser import VOTE, Output
-from affetto.records import MODALITIES, Batch, Track
+from affetto.records import MODALITIES, Batch
 
 
 def trained_views(
@@ -31,7 +31,7 @@ def heard(output: Output, view: str) -> Tensor:
     return torch.stack(list(output.present.values())).any(dim=0) if view == VOTE else output.present[view]
 
 
-def supervised(
+def task_losses(
     output: Output,
     batch: Batch,
     tasks: Sequence[TaskConfig],
@@ -39,76 +39,44 @@ def supervised(
     modalities: Sequence[str],
     all_modalities: Sequence[str] = MODALITIES,
     smoothing: float = 0.0,
-) -> Tensor:
-    """Sum over tasks of the task's weight times the sum of its views' and its vote's losses.
+    class_weights: Mapping[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """Task to the sum of its views' and its vote's losses; the tasks' weights are not in it.
 
     A view counts the rows in which it has something to say and whose clip carries the label; a view without
-    such a row costs nothing. Raises ConfigError `config_invalid` when no head is trained at all.
+    such a row costs nothing, and its gradient is zero. class_weights: task to [C], for those that have them.
+    Raises ConfigError `config_invalid` when no head is trained at all.
     """
-    losses: list[Tensor] = []
+    found: dict[str, Tensor] = {}
     for task in tasks:
         logits = output.logits[task.name]
+        weights = (class_weights or {}).get(task.name)
+        losses = []
         for view in trained_views(list(logits), modalities, all_modalities):
             mask = batch.target_mask[task.name] & heard(output, view)
-            losses.append(
-                task.weight * _task_loss(task, logits[view], batch.targets[task.name], mask, smoothing)
-            )
-    if not losses:
+            losses.append(_task_loss(task, logits[view], batch.targets[task.name], mask, smoothing, weights))
+        if losses:
+            found[task.name] = torch.stack(losses).sum()
+    if not found:
         names = ", ".join(task.name for task in tasks)
         raise ConfigError(
             "config_invalid",
             f"a stage over {', '.join(modalities)} trains no head of {names}: check their views",
         )
-    return torch.stack(losses).sum()
+    return found
 
 
-def mixup(batch: Batch, alpha: float) -> Batch:
-    """Each row mixed with another: media and targets alike, by one share drawn from Beta(alpha, alpha).
-
-    Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization". Waveforms and pictures add up, words do
-    not: a batch that holds text comes back as it is. Rows are mixed where both have the same modalities and
-    the same tasks' labels.
-    """
-    if alpha <= 0.0 or "text" in batch.inputs:
-        return batch
-    rows = len(batch.ids)
-    other = torch.randperm(rows)
-    share = float(torch.distributions.Beta(alpha, alpha).sample())
-    masks = {name: track.mask.any(dim=1) for name, track in batch.inputs.items()}
-    alike = torch.stack([mask == mask[other] for mask in (*masks.values(), *batch.target_mask.values())]).all(
-        dim=0
-    )
-    lam = torch.where(alike, share, 1.0)
-    inputs = {
-        name: Track(
-            _mix(track.values, other, lam),
-            track.mask | (track.mask[other] & _over(alike, track.mask)),
-        )
-        for name, track in batch.inputs.items()
-    }
-    return Batch(
-        inputs=inputs,
-        targets={name: _mix(values, other, lam) for name, values in batch.targets.items()},
-        target_mask=batch.target_mask,
-        ids=batch.ids,
-    )
-
-
-def _task_loss(task: TaskConfig, logits: Tensor, targets: Tensor, mask: Tensor, smoothing: float) -> Tensor:
-    if task.kind == "single-label":
-        return soft_cross_entropy(logits, targets, mask, smoothing=smoothing)
-    if task.kind == "multi-label":
-        return binary_cross_entropy(logits, targets, mask, smoothing=smoothing)
+def _task_loss(
+    task: TaskConfig,
+    logits: Tensor,
+    targets: Tensor,
+    mask: Tensor,
+    smoothing: float,
+    class_weights: Tensor | None,
+) -> Tensor:
     if task.kind == "dimension":
         return concordance_loss(logits, targets, mask)
-    raise ConfigError("config_invalid", f"task {task.name}: a {task.kind} task has no supervised objective")
-
-
-def _mix(values: Tensor, other: Tensor, lam: Tensor) -> Tensor:
-    lam = _over(lam.to(values), values)
-    return lam * values + (1.0 - lam) * values[other]
-
-
-def _over(rows: Tensor, values: Tensor) -> Tensor:
-    """[B] with as many dimensions of one as `values` has more."""
-    return rows.reshape(-1, *[1] * (values.ndim - 1))
+    if task.kind == "sequence":
+        raise ConfigError("config_invalid", f"task {task.name}: a sequence task has no supervised objective")
+    loss = binary_cross_entropy if task.kind == "multi-label" else soft_cross_entropy
+    return loss(logits, targets, mask, class_weights=class_weights, smoothing=smoothing, focus=task.focus)

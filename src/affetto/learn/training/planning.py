@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
+import numpy as np
+from numpy.typing import NDArray
+
 from affetto.errors import DataError
 from affetto.learn.config import ExperimentConfig, StageConfig, TaskConfig
+from affetto.learn.losses import effective_number
 from affetto.learn.models.recogniser import VOTE
 from affetto.learn.training.loaders import Augmentation, BatchBuilder, BatchPlan, text_length
 from affetto.learn.training.media_cache import MediaCache
@@ -14,7 +18,7 @@ from affetto.learn.training.objectives import trained_views
 from affetto.learn.training.pairing import drop_modalities, only_evidence, pair_by_label, pair_count
 from affetto.learn.training.randomness import generator
 from affetto.learn.training.sampling import bucket, draw, epoch_size, shares
-from affetto.learn.training.targets import label_of
+from affetto.learn.training.targets import label_of, targets_of
 from affetto.learn.training.vocabulary import special_ids, unknown_id
 from affetto.records import Clip
 
@@ -23,14 +27,17 @@ MOST_VALIDATION_PAIRS = 700
 
 
 class StagePlan:
-    """What a stage reads. `batches(epoch)` is a pure function of the run's seed, the stage and the epoch."""
+    """What a stage reads. `batches(epoch)` is a pure function of the run's seed, the stage and the epoch.
+
+    tasks: those of which the stage trains a head.
+    """
 
     def __init__(
         self, config: ExperimentConfig, stage: StageConfig, clips: Sequence[Clip], cache: MediaCache
     ) -> None:
         self._config, self._stage, self._cache = config, stage, cache
         self._task = config.model.tasks[0]
-        self._trained = [task for task in config.model.tasks if _has_trained_view(task, stage, config)]
+        self.tasks = [task for task in config.model.tasks if _has_trained_view(task, stage, config)]
         self._train = self._usable(clip for clip in clips if clip.split in (None, "train"))
         self.validation = self._validation(self._usable(c for c in clips if c.split == "validation"))
         weights = {corpus.reader: corpus.weight for corpus in config.data.corpora}
@@ -80,9 +87,17 @@ class StagePlan:
         )
         return BatchBuilder(self._cache, self._config.model.tasks, augmentation)
 
+    def class_weights(self) -> dict[str, NDArray[np.float64]]:
+        """Task to weights [C] by effective number in the training clips, for the tasks that ask for it."""
+        return {
+            task.name: effective_number(targets_of(self._train, task)[0].sum(axis=0), task.effective_beta)
+            for task in self.tasks
+            if task.effective_beta is not None and task.kind != "dimension"
+        }
+
     def _usable(self, clips: Iterable[Clip]) -> list[Clip]:
         evidence = [only_evidence(clip, self._stage.modalities) for clip in clips]
-        labelled = [c for c in evidence if any(label_of(c, task) is not None for task in self._trained)]
+        labelled = [c for c in evidence if any(_serves(c, task) for task in self.tasks)]
         return [clip for clip in labelled if clip.modalities()]
 
     def _validation(self, clips: list[Clip]) -> list[Clip]:
@@ -92,6 +107,11 @@ class StagePlan:
         size = min(MOST_VALIDATION_PAIRS, 3 * count)
         rng = generator(self._config.seed, "validation pairs")
         return pair_by_label(clips, rng, task=self._task, modalities=self._stage.modalities, size=size)
+
+
+def _serves(clip: Clip, task: TaskConfig) -> bool:
+    """Whether the clip teaches or tests a task; people who are not trained on can still be told apart."""
+    return label_of(clip, task) is not None or (task.kind == "identity" and clip.speaker is not None)
 
 
 def _has_trained_view(task: TaskConfig, stage: StageConfig, config: ExperimentConfig) -> bool:

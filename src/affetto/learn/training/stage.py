@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import lightning
@@ -19,12 +19,16 @@ from torch import Tensor
 
 from affetto.errors import TrainingError
 from affetto.learn.config import ExperimentConfig, StageConfig
-from affetto.learn.models.recogniser import VOTE, Recogniser
+from affetto.learn.models.build import build_reconstructor
+from affetto.learn.models.recogniser import VOTE, Output, Recogniser
+from affetto.learn.models.reconstructor import Reconstructor
 from affetto.learn.training.checkpoint import best_path, read_checkpoint, save_last, write_checkpoint
 from affetto.learn.training.display import Display
+from affetto.learn.training.invariance import consistency, reconstruction, take_part
 from affetto.learn.training.loaders import make_loader, move
 from affetto.learn.training.media_cache import MediaCache
-from affetto.learn.training.objectives import mixup, supervised, trained_views
+from affetto.learn.training.mixing import mix_tracks, mixup
+from affetto.learn.training.objectives import task_losses, trained_views
 from affetto.learn.training.optimisation import (
     AveragedWeights,
     learning_rate,
@@ -35,8 +39,9 @@ from affetto.learn.training.planning import StagePlan
 from affetto.learn.training.randomness import torch_seed
 from affetto.learn.training.run_folder import RunFolder
 from affetto.learn.training.stop import StopSignals
+from affetto.learn.training.task_weights import TASK_WEIGHTS, TaskWeights
 from affetto.learn.training.validation import decisive_score, predict_logits, scores
-from affetto.records import Batch, Clip
+from affetto.records import Batch, Clip, Track
 
 _SHOWN_IDS = 8
 _CURVE_SECONDS = 30.0  # drawing takes as long as many steps of a small model
@@ -76,6 +81,20 @@ class StageModule(lightning.LightningModule):
         self.config, self.stage, self.state = run.config, stage, state
         self.plan = StagePlan(run.config, stage, run.clips, run.cache)
         self.averaged: AveragedWeights | None = None
+        self.task_weights: TaskWeights = TASK_WEIGHTS[stage.task_weights](self.plan.tasks)
+        self.reconstructor: Reconstructor | None = None
+        if stage.reconstruction:
+            torch.manual_seed(torch_seed(run.config.seed, stage.name, "reconstructor"))
+            self.reconstructor = build_reconstructor(run.config.model, run.recogniser, stage.modalities)
+        self._class_weights = {
+            name: torch.from_numpy(weights) for name, weights in self.plan.class_weights().items()
+        }
+
+    @property
+    def auxiliary(self) -> torch.nn.ModuleDict:
+        """What learns beside the recogniser and ends with the stage."""
+        parts = {"task_weights": self.task_weights, "reconstructor": self.reconstructor}
+        return torch.nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
 
     @property
     def views(self) -> list[str]:
@@ -95,7 +114,9 @@ class StageModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW (Loshchilov and Hutter 2019)."""
-        return torch.optim.AdamW(parameter_groups(self.recogniser, self.stage.weight_decay), lr=self.stage.lr)
+        groups = parameter_groups(self.recogniser, self.stage.weight_decay)
+        groups.append({"params": list(self.auxiliary.parameters()), "weight_decay": 0.0})
+        return torch.optim.AdamW(groups, lr=self.stage.lr)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch. Raises TrainingError `loss_not_finite`, naming its clips, before the step."""
@@ -104,17 +125,32 @@ class StageModule(lightning.LightningModule):
         torch.manual_seed(torch_seed(self.config.seed, stage.name, "step", step))
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = learning_rate(step, self.plan.total_steps, stage.lr, stage.warmup)
+        self.recogniser.set_progress(step / self.plan.total_steps)
         batch = mixup(batch, stage.mixup)
-        loss = supervised(
-            self.recogniser(batch.inputs),
-            batch,
+        tracks, targets = mix_tracks(self.recogniser.encode(batch.inputs), batch, stage.track_mixup)
+        output = self.recogniser.fuse(tracks)
+        losses = task_losses(
+            output,
+            replace(batch, targets=targets),
             self.config.model.tasks,
             modalities=stage.modalities,
             all_modalities=self.config.model.modalities,
             smoothing=stage.label_smoothing,
+            class_weights=self._class_weights,
         )
+        loss = self.task_weights(losses, list(output.embeddings.values())) + self.recogniser.penalty()
+        if stage.consistency or stage.reconstruction:
+            loss = loss + self._invariance(tracks, output)
         self._refuse_not_finite("loss", loss, batch.ids)
         self._ids = batch.ids
+        return loss
+
+    def _invariance(self, tracks: Mapping[str, Track], whole: Output) -> Tensor:
+        """What the same batch costs with a part of its modalities: encoded once, fused again."""
+        part = self.recogniser.fuse(take_part(tracks))
+        loss = self.stage.consistency * consistency(whole, part, self.plan.tasks)
+        if self.reconstructor is not None:
+            loss = loss + self.stage.reconstruction * reconstruction(whole, part, self.reconstructor)
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
@@ -150,6 +186,7 @@ class Bookkeeping(lightning.Callback):
             module.averaged = AveragedWeights(module.recogniser, module.stage.ema)
         if self._restored is not None:
             trainer.optimizers[0].load_state_dict(self._restored["optimizer"])
+            module.auxiliary.load_state_dict(self._restored["auxiliary"])
             if module.averaged is not None:
                 module.averaged.load(self._restored["averaged"])
 
@@ -201,6 +238,7 @@ class Bookkeeping(lightning.Callback):
             "loss": state.loss_sum / state.loss_count,
             "score": score,
             "scores": found,
+            "task_weights": module.task_weights.shares(),
         }
         state.loss_sum, state.loss_count = 0.0, 0
         run.history.append(record)
@@ -226,6 +264,7 @@ class Bookkeeping(lightning.Callback):
                 "stage": self._index,
                 "state": asdict(module.state),
                 "recogniser": module.recogniser.state_dict(),
+                "auxiliary": module.auxiliary.state_dict(),
                 "optimizer": trainer.optimizers[0].state_dict(),
                 "averaged": module.averaged.state() if module.averaged else None,
                 "history": self._run.history,

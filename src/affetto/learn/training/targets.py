@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,21 +12,53 @@ from affetto.errors import DataError
 from affetto.learn.config import TaskConfig
 from affetto.records import Clip, Label
 
-#: Tasks that a clip answers by what it is, when its labels do not say.
-_ATTRIBUTES = ("language", "gender", "speaker")
+#: Tasks that a clip answers by what it is, when its labels do not say; and by its other attributes.
+_FIELDS = ("language", "gender", "speaker")
 
 #: The class of a task such as `language` ("en", "other") for every value that has no class of its own.
 OTHER = "other"
 
 
 def label_of(clip: Clip, task: TaskConfig) -> Label | None:
-    """The clip's label for a task, or None. A task named language, gender or speaker reads that field."""
+    """The clip's label for a task, or None.
+
+    A task named language, gender or speaker reads that field, another one an attribute of its name, such as
+    RAVDESS's intensity. An identity is the person, where it is one that the task knows.
+    """
+    if task.kind == "identity":
+        known = person(clip)
+        return known if known in task.labels else None
     if task.name in clip.labels:
         return clip.labels[task.name]
-    value = getattr(clip, task.name) if task.name in _ATTRIBUTES else None
-    if value is None or value in task.labels:
+    value = getattr(clip, task.name) if task.name in _FIELDS else clip.attributes.get(task.name)
+    if value is None or value in task.labels or task.kind == "dimension":
         return value
     return OTHER if OTHER in task.labels else None
+
+
+def person(clip: Clip) -> str | None:
+    """A name that no two people share: `corpus/speaker`; None where the speaker is unknown."""
+    return clip.speaker if clip.speaker is None or clip.corpus is None else f"{clip.corpus}/{clip.speaker}"
+
+
+def with_people(tasks: Sequence[TaskConfig], clips: Iterable[Clip]) -> tuple[TaskConfig, ...]:
+    """The tasks; an identity without labels gets the people of these clips, in order of their names.
+
+    Raises DataError `nothing_to_predict` when there are fewer than two.
+    """
+    if all(task.kind != "identity" or task.labels for task in tasks):
+        return tuple(tasks)
+    people = tuple(sorted({name for clip in clips if (name := person(clip)) is not None}))
+    if len(people) < 2:
+        names = ", ".join(task.name for task in tasks if task.kind == "identity")
+        raise DataError(
+            "nothing_to_predict",
+            f"task {names}: the training clips name {len(people)} speakers, expected at least 2; name them",
+        )
+    return tuple(
+        replace(task, labels=people) if task.kind == "identity" and not task.labels else task
+        for task in tasks
+    )
 
 
 def target_of(clip: Clip, task: TaskConfig) -> NDArray[np.float32] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +13,30 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from affetto.evaluation.metrics import accuracy, concordance, multilabel_f1, uar
+from affetto.evaluation.metrics import (
+    accuracy,
+    concordance,
+    equal_error_rate,
+    multilabel_f1,
+    uar,
+    verification_trials,
+)
 from affetto.files import write_whole
 from affetto.learn.config import TaskConfig
 from affetto.learn.models.recogniser import VOTE, Output, Recogniser
 from affetto.learn.training.loaders import BatchBuilder, make_loader, move, reading_plans
 from affetto.learn.training.media_cache import MediaCache
 from affetto.learn.training.objectives import heard
-from affetto.learn.training.targets import targets_of
+from affetto.learn.training.targets import person, targets_of
 from affetto.records import Clip
 
 #: The score that decides between two models, by kind of task.
-DECISIVE = {"single-label": "uar", "multi-label": "macro_f1", "dimension": "ccc"}
+DECISIVE = {"single-label": "uar", "multi-label": "macro_f1", "dimension": "ccc", "identity": "eer"}
 
+#: Clips that are compared with each other at most: a million pairs tell an error rate well enough.
+_MOST_COMPARED = 1500
 
-#: ("logits", task, view), ("present", "", view) or ("weights", task, "").
+#: ("logits", task, view), ("present", "", view), ("embeddings", "", view) or ("weights", task, "").
 _Place = tuple[str, str, str]
 
 
@@ -36,13 +45,14 @@ class Logits:
     """Raw answers to N clips, in their order.
 
     logits: task to view to [N C]; present: view to [N] bool, the clips of which the view has something to
-    say; weights: task to [N V], how the vote listened to the views.
+    say; weights: task to [N V], how the vote listened to the views; embeddings: view to [N D].
     """
 
     ids: tuple[str, ...]
     logits: Mapping[str, Mapping[str, NDArray[np.float32]]]
     present: Mapping[str, NDArray[np.bool_]]
     weights: Mapping[str, NDArray[np.float32]]
+    embeddings: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
 
 def predict_logits(
@@ -82,6 +92,7 @@ def predict_logits(
         logits=logits,
         present={view: rows for (what, _, view), rows in columns.items() if what == "present"},
         weights={name: rows for (what, name, _), rows in columns.items() if what == "weights"},
+        embeddings={view: rows for (what, _, view), rows in columns.items() if what == "embeddings"},
     )
 
 
@@ -89,12 +100,17 @@ def scores(logits: Logits, clips: Sequence[Clip], tasks: Sequence[TaskConfig]) -
     """`task.view.metric` to value, over the clips that carry the label and that the view can see.
 
     Single-label tasks: `uar` and `wa` over clips with one most likely class; multi-label: `macro_f1` at one
-    half; dimensions: `ccc`. A view that sees no such clip has no score.
+    half; dimensions: `ccc`; identities: `eer`, the equal error rate of telling by the views' embeddings
+    whether two clips of a corpus are of one person. A view that sees no such clip has no score, and neither
+    has an adversary.
     """
     result: dict[str, float] = {}
     for task in tasks:
+        if task.kind == "identity":
+            result.update(_verification(logits, clips, task))
+            continue
         targets, mask = targets_of(clips, task)
-        for view, values in logits.logits[task.name].items():
+        for view, values in logits.logits.get(task.name, {}).items():
             rows = mask & logits.present[view]
             result.update(
                 {
@@ -123,12 +139,18 @@ def weigh_votes(recogniser: Recogniser, values: Mapping[str, float], tasks: Sequ
 def decisive_score(
     values: Mapping[str, float], tasks: Sequence[TaskConfig], views: Sequence[str]
 ) -> float | None:
-    """One number to choose weights by: the mean over tasks of the vote's score, or of the trained views'."""
+    """One number to choose weights by: the mean over tasks of the vote's score, or of the trained views'.
+
+    Of an error rate, one minus it; a vote has no embedding, so people are always told apart by the views.
+    Adversaries have no say.
+    """
     chosen = []
     for task in tasks:
-        names = [f"{task.name}.{view}.{DECISIVE[task.kind]}" for view in ([VOTE] if VOTE in views else views)]
-        found = [values[name] for name in names if name in values]
-        if found and task.weight > 0.0:
+        people = task.kind == "identity"
+        heads = [VOTE] if VOTE in views and not people else views
+        names = [f"{task.name}.{view}.{DECISIVE[task.kind]}" for view in heads]
+        found = [1.0 - values[name] if people else values[name] for name in names if name in values]
+        if found and task.weight > 0.0 and not task.adversarial:
             chosen.append(sum(found) / len(found))
     return sum(chosen) / len(chosen) if chosen else None
 
@@ -139,7 +161,9 @@ def write_logits(path: Path, logits: Logits, clips: Sequence[Clip], tasks: Seque
     arrays.update({f"present.{view}": rows for view, rows in logits.present.items()})
     arrays.update({f"weights.{task}": rows for task, rows in logits.weights.items()})
     for task in tasks:
-        arrays.update({f"logits.{task.name}.{view}": v for view, v in logits.logits[task.name].items()})
+        arrays.update(
+            {f"logits.{task.name}.{view}": v for view, v in logits.logits.get(task.name, {}).items()}
+        )
         arrays[f"target.{task.name}"], arrays[f"target_mask.{task.name}"] = targets_of(clips, task)
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
@@ -152,10 +176,24 @@ def _arrays(output: Output) -> dict[_Place, NDArray[Any]]:
         for task, views in output.logits.items()
         for view, values in views.items()
     }
-    seen = {view: heard(output, view) for _, _, view in tensors}
+    seen = {view: heard(output, view) for view in (*output.present, VOTE)}
     tensors.update({("present", "", view): rows for view, rows in seen.items()})
     tensors.update({("weights", task, ""): rows for task, rows in output.weights.items()})
+    tensors.update({("embeddings", "", view): rows for view, rows in output.embeddings.items()})
     return {place: values.cpu().numpy() for place, values in tensors.items()}
+
+
+def _verification(logits: Logits, clips: Sequence[Clip], task: TaskConfig) -> dict[str, float]:
+    found = {}
+    for view in task.views or logits.embeddings:
+        rows = [i for i, clip in enumerate(clips) if clip.speaker is not None and logits.present[view][i]]
+        rows = rows[:: -(-len(rows) // _MOST_COMPARED) or 1]
+        people = [person(clips[i]) for i in rows]
+        corpora = [clips[i].corpus for i in rows]
+        value = equal_error_rate(*verification_trials(logits.embeddings[view][rows], people, corpora))
+        if not math.isnan(value):
+            found[f"{task.name}.{view}.eer"] = value
+    return found
 
 
 def _scores(
