@@ -30,7 +30,7 @@ from affetto.learn.training.display import Display
 from affetto.learn.training.loaders import make_loader
 from affetto.learn.training.loop import FitResult, Start, fit
 from affetto.learn.training.media_cache import MediaCache
-from affetto.learn.training.objectives import supervised
+from affetto.learn.training.objectives import task_losses
 from affetto.learn.training.pairing import only_evidence
 from affetto.learn.training.planning import StagePlan
 from affetto.learn.training.run_folder import locked
@@ -283,14 +283,14 @@ def _step_milliseconds(result: FitResult, clips: Sequence[Clip]) -> float:
     with torch.random.fork_rng():
         for _ in range(_TIMED_STEPS):
             began = time.perf_counter()
-            loss = supervised(
+            losses = task_losses(
                 model(batch.inputs),
                 batch,
                 config.model.tasks,
                 modalities=stage.modalities,
                 all_modalities=config.model.modalities,
             )
-            loss.backward()
+            torch.stack(list(losses.values())).sum().backward()
             model.zero_grad()
             times.append(time.perf_counter() - began)
     return 1000 * statistics.median(times)
