@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "affetto"
 
-NOUNS = {"records", "labels", "errors", "files"}
+NOUNS = {"records", "labels", "errors", "files", "html"}
 
 #: Who may import whom, beside the nouns and their own folder. `cli` may import anything, inside a verb.
 ALLOWED: dict[str, set[str]] = {
@@ -19,6 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "labels": set(),
     "errors": set(),
     "files": set(),
+    "html": set(),
     "media": set(),
     "features": set(),
     "align": set(),

@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "train": ("affetto.cli.train:train", "Train a model from an experiment or a YAML file."),
     "compare": ("affetto.cli.compare:compare", "Compare models on the same clips: a table and a plot."),
     "evaluate": ("affetto.cli.evaluate:evaluate", "Measure a bundle on a manifest of labelled clips."),
+    "audit": ("affetto.cli.audit:audit", "Find leaks, copies and artefacts in labelled clips."),
     "export": ("affetto.cli.export:export", "Make the ONNX parts of a bundle in another precision."),
 }
 

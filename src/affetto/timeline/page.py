@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affetto.errors import ConfigError
+from affetto.html import style
 from affetto.records import Prediction, Segment, Span, Verdict, Word
 from affetto.timeline.phrases import Phrase, phrases
 from affetto.timeline.sound import EMBEDDED_BYTES, Peaks, listen
@@ -82,7 +83,7 @@ def to_html(
     parts = {
         "title": escape(name),
         "policy": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        "style": _read("page.css") + _palette(names),
+        "style": style() + _read("page.css") + _palette(names),
         "facts": escape(_facts(prediction)),
         "answer": _answer(prediction, colours),
         "shares": _shares(prediction, colours),
