@@ -38,6 +38,10 @@ def train(
         Path | None, typer.Option("-o", "--output", help="The run folder; runs/NAME unless said.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
+    allow_leaks: Annotated[
+        str | None,
+        typer.Option(metavar="CODE,...", help="Train although splits leak, like speaker_leak; the card tells it."),
+    ] = None,
 ) -> None:
     """Train a model, and write it as a bundle that `affetto predict --bundle` takes.
 
@@ -52,7 +56,8 @@ def train(
     from affetto.learn.training.display import Display
     from affetto.learn.training.loop import fit
 
-    config = apply_settings(find_config(experiment), settings or [])
+    allowed = [f"data.allow_leaks=[{allow_leaks}]"] if allow_leaks else []
+    config = apply_settings(find_config(experiment), [*(settings or []), *allowed])
     console = Console(highlight=False)
     corpora = load_corpora(config.data)
     clips = split_clips([clip for corpus in corpora for clip in corpus.clips], config.data, config.seed)

@@ -84,6 +84,8 @@ class DataConfig:
     validation: share of the speakers (or clips, where there are no speakers) kept for validation.
     folds/fold: hold out fold `fold` (from 0) of every speech corpus's speakers as the split "test".
     hold_out:   a whole corpus as the split "test".
+    allow_leaks: codes of leaks that training goes on with, such as "speaker_leak": where a corpus's official
+                splits share speakers. The card of the bundle tells it.
     """
 
     root: str = "."
@@ -93,6 +95,7 @@ class DataConfig:
     folds: Annotated[int, Range(2)] | None = None
     fold: Whole | None = None
     hold_out: str | None = None
+    allow_leaks: tuple[str, ...] = ()
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from affetto.bundle import Bundle, CorpusInfo
+from affetto.data.audit import check_leaks
 from affetto.data.manifest import Corpus
 from affetto.learn.export.calibrate import Labelled, fit_calibration
 from affetto.learn.export.card import Card
@@ -63,7 +64,7 @@ def deliver(
         )
         for clip in [*alone, *composed]
     ]
-    return with_calibration(bundle, out, fit_calibration(bundle, items), _card(result))
+    return with_calibration(bundle, out, fit_calibration(bundle, items), _card(result, clips))
 
 
 def _chosen(result: FitResult, clips: Sequence[Clip], split: str) -> tuple[list[Clip], list[Clip]]:
@@ -115,14 +116,18 @@ def _facts(result: FitResult, clips: Sequence[Clip], corpora: Sequence[Corpus], 
             for c in corpora
         ),
         reserved=config.data.reserved,
-        card=_card(result),
+        card=_card(result, clips),
     )
 
 
-def _card(result: FitResult) -> Card:
+def _card(result: FitResult, clips: Sequence[Clip]) -> Card:
     scores: Mapping[str, float] = result.scores
     lines = ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if ".vote." not in name)
     return Card(
         trained=f"Experiment `{result.config.name}`, seed {result.config.seed}. On held-out people while "
-        f"training: {lines or 'nothing measured'}."
+        f"training: {lines or 'nothing measured'}.",
+        limits=tuple(
+            f"Trained although {leak.message}: figures on those splits are too good."
+            for leak in check_leaks(clips, allowed=result.config.data.allow_leaks)
+        ),
     )

@@ -85,12 +85,14 @@ def fit(
     `label_unknown`, `output_unwritable`; TrainingError `run_exists`, `loss_not_finite`, `checkpoint_corrupt`;
     ConfigError `config_invalid`.
     """
-    check_leaks(clips)
+    leaks = check_leaks(clips, allowed=config.data.allow_leaks)
     _check_runnable(config)
     used = [clip for clip in clips if clip.split in (None, "train", "validation")]
     tasks = with_people(config.model.tasks, (clip for clip in used if clip.split != "validation"))
     config = replace(config, model=replace(config.model, tasks=tasks))
     display = display or Display()
+    for leak in leaks:
+        display.note(f"allowed: {leak.message}")
     with open_run(run_folder, config, resume=resume) as folder, torch.random.fork_rng():
         cache = cache or MediaCache(config.model, _tokenizer(config.model, used, folder, start))
         if cache.tokenizer is not None:
