@@ -65,13 +65,13 @@ def _spectrum(samples: NDArray[np.float32]) -> NDArray[np.float16]:
 
 def copies(prints: Sequence[Print | None]) -> Iterator[tuple[int, int, float]]:
     """Pairs (i, j, how alike) of recordings, i < j, that are one recording; likeness from `SAME` to 1."""
-    places = [i for i, one in enumerate(prints) if one is not None]
-    coarse = np.stack([prints[i].coarse for i in places]) if places else np.zeros((0, 1), np.float32)
+    known = [(place, one) for place, one in enumerate(prints) if one is not None]
+    coarse = np.stack([one.coarse for _, one in known]) if known else np.zeros((0, 1), np.float32)
     for row, column in _neighbours(coarse):
-        i, j = places[row], places[column]
-        score = likeness(prints[i], prints[j])
+        (i, one), (j, other) = known[row], known[column]
+        score = likeness(one, other)
         if score >= SAME:
-            yield min(i, j), max(i, j), score
+            yield i, j, score
 
 
 def likeness(one: Print, other: Print) -> float:
@@ -101,7 +101,7 @@ def _neighbours(coarse: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
         best = np.argpartition(-near, count - 1, axis=1)[:, :count] if count > 0 else np.zeros((0, 0), int)
         for row, columns in enumerate(best):
             for column in columns:
-                pair = tuple(sorted((start + row, int(column))))
+                pair = (min(start + row, int(column)), max(start + row, int(column)))
                 if near[row, column] >= _NEAR and pair not in seen:
                     seen.add(pair)
                     yield pair

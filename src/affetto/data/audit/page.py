@@ -20,7 +20,8 @@ _SHOWN = 200  # ids of a finding
 _STYLE = """
 .finding { border-left: 4px solid var(--line); padding-left: 14px; margin-top: 14px; }
 .leak { border-color: #c0392b; } .problem { border-color: #c98500; }
-.finding p { overflow-wrap: anywhere; } .finding details { font-size: 13px; color: var(--quiet); overflow-wrap: anywhere; }
+.finding p, .finding details { overflow-wrap: anywhere; }
+.finding details { font-size: 13px; color: var(--quiet); }
 code { font-size: 12px; color: var(--quiet); }
 """
 
