@@ -54,7 +54,7 @@ def create_app(
 
     app = FastAPI(
         title="affetto", version=__version__, summary=_SUMMARY, lifespan=lifespan,
-        docs_url=None, redoc_url=None, openapi_url=None,
+        docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False,
     )  # fmt: skip
     app.state.server = server
     for router in (routes.router, oip.router, stream.router, page_router(read_files())):

@@ -11,16 +11,18 @@ from affetto.errors import AffettoError
 #: Code to HTTP status. A code that is not here is a fault of the server: 500.
 STATUS: Mapping[str, int] = {
     **dict.fromkeys(
-        ("header_invalid", "body_invalid", "json_invalid", "field_unknown", "field_twice", "tensor_invalid"), 400
+        ("header_invalid", "body_invalid", "json_invalid", "field_unknown", "field_twice", "tensor_invalid",
+         "stream_invalid"),
+        400,
     ),
     **dict.fromkeys(("key_missing", "key_wrong"), 401),
     "host_refused": 403,
     **dict.fromkeys(("route_unknown", "model_unknown"), 404),
     "method_unsupported": 405,
-    "request_timeout": 408,
+    **dict.fromkeys(("request_timeout", "stream_idle"), 408),
     **dict.fromkeys(
         ("body_too_large", "parts_too_many", "media_too_large", "audio_too_long", "image_too_large",
-         "text_too_long"),
+         "text_too_long", "stream_too_long"),
         413,
     ),
     **dict.fromkeys(

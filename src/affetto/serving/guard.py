@@ -58,6 +58,7 @@ class Guard:
         state["request_id"] = given if _ID.fullmatch(given) else secrets.token_hex(8)
         answer = _Answer(scope, send, self._headers)
         try:
+            _check_head(scope, self._server.limits.header_bytes)
             if self._server.local:
                 _refuse_strangers(headers)
             await self._app(scope, receive, answer.send)
@@ -125,6 +126,18 @@ class _Answer:
         encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
         await self.send({"type": f"{kind}.start", "status": fault.status, "headers": encoded})
         await self.send({"type": f"{kind}.body", "body": body})
+
+
+def _check_head(scope: MutableMapping[str, Any], most: int) -> None:
+    """What the parser lets through: other versions of HTTP, and headers of any size that come at once.
+
+    Raises ServingError header_invalid, header_too_large.
+    """
+    if scope.get("http_version", "1.1") not in ("1.0", "1.1"):
+        raise ServingError("header_invalid", "expected HTTP/1.1")
+    size = sum(len(name) + len(value) + len(": \r\n") for name, value in scope["headers"])
+    if size + len(scope.get("raw_path", b"")) + len(scope["query_string"]) > most:
+        raise ServingError("header_too_large", f"more than {most} bytes of headers and path: send fewer")
 
 
 def _refuse_strangers(headers: Headers) -> None:

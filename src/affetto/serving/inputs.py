@@ -114,9 +114,6 @@ def _from_fields(parts: Sequence[Part], query: Mapping[str, str], limits: Limits
     if words is not None and len(words.data) > limits.words_bytes:
         raise ServingError("body_too_large", f"words: more than {limits.words_bytes / 2**20:g} MiB")
     values = {**query, **{name: _string(part) for name, part in given.items() if name in _TEXTS}}
-    for empty in ("audio_file", "image_file"):
-        if empty in fields and fields[empty].file is None and not fields[empty].data:
-            raise MediaError(f"{empty[:5]}_empty", f"{empty}: holds no bytes; send the file itself")
     item = Item(
         audio=None if audio is None else audio.data,
         image=None if image is None else image.data,
