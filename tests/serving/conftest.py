@@ -34,7 +34,7 @@ def client(plain_bundle: Bundle, decoder: DecodingWorker) -> Iterator[Callable[.
     def make(bundle: Bundle = plain_bundle, limits: Limits = Limits(), **options: Any) -> TestClient:
         predictor = Predictor(bundle, decoder=Decoding(decoder, limits))
         app = create_app(predictor, limits=limits, **options)
-        opened.append(TestClient(app, raise_server_exceptions=False))
+        opened.append(TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False))
         opened[-1].__enter__()
         wait_for(lambda: opened[-1].get("/health/ready").status_code == 200, 5, "a worker")
         return opened[-1]

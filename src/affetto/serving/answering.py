@@ -8,6 +8,7 @@ import struct
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -181,7 +182,8 @@ def report_fault(error: Exception) -> None:
     """One line on standard error: the kind of a fault and where it was, never what the client sent."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].name} line {frames[-1].lineno}" if frames else "an unknown place"
-    print(f"affetto worker: {type(error).__name__} in {place}", file=sys.stderr, flush=True)
+    with suppress(OSError):
+        print(f"affetto worker: {type(error).__name__} in {place}", file=sys.stderr, flush=True)
 
 
 def _encoded(answer: Any) -> bytes:

@@ -278,13 +278,14 @@ class Pool:
         began = loop.time()
         watchdog = loop.call_later(self._limits.answer_seconds + _WATCHDOG_SECONDS, member.worker.kill)
         try:
-            return await member.worker.ask(call)
+            reply = await member.worker.ask(call)
         finally:
             watchdog.cancel()
-            took = loop.time() - began
-            self._seconds += 0.1 * (took - self._seconds)
-            self._metrics.stage("work", took)
             self._give(member)
+        took = loop.time() - began
+        self._seconds += 0.1 * (took - self._seconds)
+        self._metrics.stage("work", took)
+        return reply
 
 
 async def _tell(member: Member) -> None:

@@ -21,10 +21,13 @@ from affetto.serving.faults import Fault
 from affetto.serving.limits import Limits
 
 _LINGER_SECONDS = 2.0
+_SLICE = 16 * 1024
+_OVERHEAD = 4  # bytes on the wire for a byte of a body
 _TOO_SLOW = Fault("request_timeout", "the headers did not come in time: send them at once")
 _TOO_MANY = Fault("connections_full", "too many connections are open: try again in a moment")
 _TOO_LARGE = Fault("header_too_large", "too many bytes of headers: send fewer")
 _NO_HTTP = Fault("header_invalid", "this is not HTTP/1.1 that can be understood")
+_TINY_CHUNKS = Fault("body_invalid", "the body comes in chunks of a few bytes: send larger ones")
 _NO_SOCKET = Fault("header_invalid", "this is no WebSocket handshake: GET, version 13, a key of 16 bytes")
 
 
@@ -44,6 +47,7 @@ class _Protocol(H11Protocol):
     _most: int
     _timer: asyncio.TimerHandle | None = None
     _writing: asyncio.TimerHandle | None = None
+    _came = _held = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -57,13 +61,30 @@ class _Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
-            return
-        super().data_received(data)
+        whole = self._in_progress() and not self._chunked()
+        size = len(data) if whole else _SLICE
+        for at in range(0, len(data), size):
+            if self.transport.is_closing() or self.transport.get_protocol() is not self:
+                return
+            self._take(data[at : at + size])
         if self._in_progress():
             self._stop_waiting()
-        elif self._timer is None and not self.transport.is_closing():
+        elif self._timer is None and not self.transport.is_closing() and self.transport.get_protocol() is self:
             self._await_headers()  # a further request has begun on this connection
+
+    def _take(self, data: bytes) -> None:
+        """Parse a piece. Two hundred thousand chunks of a byte each would cost seconds of parsing, so the bytes
+        of a body are compared with the bytes that brought them."""
+        cycle = self.cycle
+        before = len(cycle.body) if cycle is not None else 0
+        super().data_received(data)
+        if self.cycle is not cycle or cycle is None:
+            self._came = self._held = 0
+            return
+        self._came += len(data)
+        self._held += len(cycle.body) - before
+        if self._came > _OVERHEAD * self._held + _SLICE and self._in_progress() and self._chunked():
+            self._refuse(_TINY_CHUNKS)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         self._stop_timers()
@@ -94,6 +115,9 @@ class _Protocol(H11Protocol):
         if self._writing is not None:
             self._writing.cancel()
             self._writing = None
+
+    def _chunked(self) -> bool:
+        return any(name == b"transfer-encoding" for name, _ in self.headers)
 
     def _in_progress(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -196,7 +197,12 @@ def _connections(limits: Limits) -> int:
 def _say_where(settings: Settings, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    print(f"affetto serves http://{shown}:{port} (purpose: {settings.purpose.header()})", file=sys.stderr, flush=True)
+    with suppress(OSError):  # a full disk behind it
+        print(
+            f"affetto serves http://{shown}:{port} (purpose: {settings.purpose.header()})",
+            file=sys.stderr,
+            flush=True,
+        )
     if not settings.purpose.complete:
         _log.warning("the notice that you owe to the people concerned lacks --operator and --contact: see /notice")
     if settings.purpose.exception is not None:
