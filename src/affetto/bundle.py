@@ -436,10 +436,11 @@ def has_nan(model: bytes) -> bool:
     for tensor in _tensors(model):
         data = dict(tensor)
         raw = data.get(_RAW_DATA)
-        if data.get(_DATA_TYPE) == _FLOAT and isinstance(raw, memoryview) and len(raw) > 4 and not len(raw) % 4:
-            # The smallest of an array is NaN where any is, and it takes no array of truth values to know.
-            if np.isnan(np.frombuffer(raw, "<f4").min()):
-                return True
+        if data.get(_DATA_TYPE) != _FLOAT or not isinstance(raw, memoryview) or len(raw) <= 4 or len(raw) % 4:
+            continue
+        # The smallest of an array is NaN where any is, and it takes no array of truth values to know.
+        if np.isnan(np.frombuffer(raw, "<f4").min()):
+            return True
     return False
 
 

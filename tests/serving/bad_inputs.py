@@ -91,7 +91,13 @@ def encode(samples: np.ndarray, rate: int = RATE, **options: Any) -> bytes:
 
 
 def wav(
-    data: bytes = b"", *, tag: int = 1, channels: int = 1, rate: int = RATE, bits: int = 16, size: int | None = None
+    data: bytes = b"",
+    *,
+    tag: int = 1,
+    channels: int = 1,
+    rate: int = RATE,
+    bits: int = 16,
+    size: int | None = None,
 ) -> bytes:
     """A WAV file written by hand, whose header may say anything."""
     block = channels * bits // 8
@@ -108,7 +114,11 @@ def _audio() -> Iterator[tuple[str, str, bytes]]:
     yield from _audio_samples()
     yield from _audio_containers()
     yield from _other_files()
-    for format, subtype, name in (("FLAC", "PCM_16", "FLAC"), ("OGG", "VORBIS", "Vorbis"), ("MP3", "MPEG_LAYER_III", "MP3")):
+    for format, subtype, name in (
+        ("FLAC", "PCM_16", "FLAC"),
+        ("OGG", "VORBIS", "Vorbis"),
+        ("MP3", "MPEG_LAYER_III", "MP3"),
+    ):
         whole = encode(tone(3.0), format=format, subtype=subtype)
         yield f"{name} of 40 bytes", "audio_truncated", whole[:40]
         code = "audio_truncated" if format == "FLAC" else "audio_corrupt"
@@ -140,7 +150,11 @@ def _audio_headers(good: bytes, second: bytes) -> Iterator[tuple[str, str, bytes
         yield f"WAV of codec {name}", "audio_corrupt", wav(second, tag=tag)
     yield "no fmt chunk", "audio_corrupt", b"RIFF\x24\0\0\0WAVEdata" + struct.pack("<I", len(second)) + second
     yield "no data chunk", "audio_truncated", good[:36]
-    yield "an fmt chunk of 2 bytes", "audio_corrupt", b"RIFF\x20\0\0\0WAVEfmt \2\0\0\0\1\0data\4\0\0\0\1\2\3\4"
+    yield (
+        "an fmt chunk of 2 bytes",
+        "audio_corrupt",
+        b"RIFF\x20\0\0\0WAVEfmt \2\0\0\0\1\0data\4\0\0\0\1\2\3\4",
+    )
     yield "a thousand chunks", "audio_truncated", b"RIFF\x24\0\0\0WAVE" + b"junk\2\0\0\0ab" * 1001
 
 
@@ -163,15 +177,37 @@ def _audio_samples() -> Iterator[tuple[str, str, bytes]]:
 
 
 def _audio_containers() -> Iterator[tuple[str, str, bytes]]:
-    for format in ("AU", "AIFF", "W64", "CAF", "PAF", "SVX", "NIST", "IRCAM", "AVR", "MAT4", "MAT5", "PVF", "HTK"):
+    for format in (
+        "AU",
+        "AIFF",
+        "W64",
+        "CAF",
+        "PAF",
+        "SVX",
+        "NIST",
+        "IRCAM",
+        "AVR",
+        "MAT4",
+        "MAT5",
+        "PVF",
+        "HTK",
+    ):
         yield f"a {format} file", "audio_unknown_format", encode(tone(), format=format)
     with wave.open(file := io.BytesIO(), "wb") as writer:
         writer.setparams((1, 2, RATE, 0, "NONE", ""))
         writer.writeframes(b"")
     yield "an empty WAV of the standard library", "audio_empty", file.getvalue()
     ogg = encode(tone(), format="OGG", subtype="VORBIS")
-    yield "two Ogg streams after one another", "audio_corrupt", ogg + encode(tone(), format="OGG", subtype="VORBIS")
-    yield "an Ogg page of another codec", "audio_corrupt", b"OggS\0\2" + bytes(20) + b"\1\x1e\x01video" + bytes(200)
+    yield (
+        "two Ogg streams after one another",
+        "audio_corrupt",
+        ogg + encode(tone(), format="OGG", subtype="VORBIS"),
+    )
+    yield (
+        "an Ogg page of another codec",
+        "audio_corrupt",
+        b"OggS\0\2" + bytes(20) + b"\1\x1e\x01video" + bytes(200),
+    )
     yield "an ID3 tag and nothing", "audio_truncated", b"ID3\4\0\0\0\0\0\x0a" + bytes(10)
     yield "an ID3 tag of 250 MB", "audio_truncated", b"ID3\4\0\0\x7f\x7f\x7f\x7f" + bytes(1000)
     yield "a FLAC marker and zeros", "audio_rate_unsupported", b"fLaC" + bytes(1000)
@@ -227,10 +263,17 @@ def png(width: int, height: int, bits: int = 8, colour: int = 2, data: bytes = b
     """A PNG written by hand, whose header may say anything."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(data))
+        + chunk(b"IEND", b"")
+    )
 
 
 def _pictures() -> Iterator[tuple[str, str, bytes]]:
@@ -238,7 +281,13 @@ def _pictures() -> Iterator[tuple[str, str, bytes]]:
     yield "no bytes", "image_empty", b""
     for width, height in ((0, 0), (0, 64), (64, 0)):
         yield f"PNG of {width} x {height}", "image_corrupt", png(width, height)
-    for width, height in ((13_000, 13_000), (65_535, 65_535), (2**31 - 1, 1), (25_000_001, 1), (1, 2**31 - 1)):
+    for width, height in (
+        (13_000, 13_000),
+        (65_535, 65_535),
+        (2**31 - 1, 1),
+        (25_000_001, 1),
+        (1, 2**31 - 1),
+    ):
         yield f"PNG of {width} x {height}", "image_too_large", png(width, height, 1, 0)
     yield "169 megapixels in 20 KB", "image_too_large", png(13_000, 13_000, 1, 0, bytes(13_000 * 1626))
     yield "PNG without pixels", "image_corrupt", png(64, 64)
@@ -303,13 +352,17 @@ def _forms() -> Iterator[Http]:
         ("the last boundary without dashes", "body_invalid"): _part(text)[:-4] + b"\r\n",
         ("a cut in the headers", "body_invalid"): opened + b"Content-Dispo",
         ("a header without a colon", "body_invalid"): opened + b"Content-Disposition\r\n\r\nx\r\n" + end,
-        ("a header with a space in its name", "body_invalid"): opened + b"Content Disposition: x\r\n\r\nx\r\n" + end,
+        ("a header with a space in its name", "body_invalid"): opened
+        + b"Content Disposition: x\r\n\r\nx\r\n"
+        + end,
         ("bare line feeds", "body_invalid"): _part(text).replace(b"\r\n", b"\n"),
         ("bare carriage returns", "body_invalid"): _part(text).replace(b"\r\n", b"\r"),
         ("no Content-Disposition", "body_invalid"): _part("Content-Type: text/plain"),
         ("a part without a name", "body_invalid"): _part("Content-Disposition: form-data"),
         ("an attachment", "body_invalid"): _part('Content-Disposition: attachment; name="text"'),
-        ("a name in the extended form only", "body_invalid"): _part("Content-Disposition: form-data; name*=UTF-8''text"),
+        ("a name in the extended form only", "body_invalid"): _part(
+            "Content-Disposition: form-data; name*=UTF-8''text"
+        ),
         ("no parts", "nothing_to_predict"): end,
         ("an unknown field", "field_unknown"): form(audio="x")[0],
         ("a field in capitals", "field_unknown"): form(TEXT="happy")[0],
@@ -351,7 +404,9 @@ def _forms() -> Iterator[Http]:
         ("words that are an unknown format", "words_invalid"): form(text="happy", words=b"hello world")[0],
         ("words of JSON that is cut", "words_invalid"): form(text="happy", words=b'[{"text": "a", "sta')[0],
         ("words of more than 1 MiB", "body_too_large"): form(text="happy", words=b" " * (2**20 + 1))[0],
-        ("words that were said before the beginning", "nothing_to_predict"): form(words='[{"text": "happy", "start": -5, "end": -1}]')[0],
+        ("words that were said before the beginning", "nothing_to_predict"): form(
+            words='[{"text": "happy", "start": -5, "end": -1}]'
+        )[0],
         ("a picture as sound", "audio_unknown_format"): form(audio_file=picture())[0],
         ("sound as a picture", "image_unknown_format"): form(image_file=encode(tone()))[0],
         ("sound sent as a text", "audio_unknown_format"): form(audio_file="call.wav")[0],
@@ -363,7 +418,7 @@ def _forms() -> Iterator[Http]:
         "multipart without a boundary": ("multipart/form-data", "body_invalid"),
         "an empty boundary": ("multipart/form-data; boundary=", "body_invalid"),
         "a boundary of 300 characters": (f"multipart/form-data; boundary={'x' * 300}", "body_invalid"),
-        "a boundary with a line feed": ("multipart/form-data; boundary=\"a\tb\"", "body_invalid"),
+        "a boundary with a line feed": ('multipart/form-data; boundary="a\tb"', "body_invalid"),
         "multipart/mixed": (f"multipart/mixed; boundary={BOUNDARY}", "media_type_unsupported"),
         "audio/wav": ("audio/wav", "media_type_unsupported"),
         "text/plain": ("text/plain", "media_type_unsupported"),
@@ -407,10 +462,26 @@ def _queries() -> Iterator[Http]:
         "text=happy&language=" + "x" * 1001: "value_invalid",
         "__proto__=1": "field_unknown",
     }.items():
-        yield Http(f"query: {query[:40] or 'none'}", code, path=f"/predict?{query}", headers={"Content-Length": "0"})
-    yield Http("query and form both have the text", "field_twice", path="/predict?text=sad", headers=MULTIPART, body=form(text="happy")[0])
-    yield Http("query and JSON both have the text", "field_twice", path="/predict?text=sad", headers=JSON, body=b'{"text": "happy"}')
-    yield Http("query of the batch", "field_unknown", path="/v1/predict?text=a", headers=JSON, body=b'{"items": [1]}')
+        yield Http(
+            f"query: {query[:40] or 'none'}", code, path=f"/predict?{query}", headers={"Content-Length": "0"}
+        )
+    yield Http(
+        "query and form both have the text",
+        "field_twice",
+        path="/predict?text=sad",
+        headers=MULTIPART,
+        body=form(text="happy")[0],
+    )
+    yield Http(
+        "query and JSON both have the text",
+        "field_twice",
+        path="/predict?text=sad",
+        headers=JSON,
+        body=b'{"text": "happy"}',
+    )
+    yield Http(
+        "query of the batch", "field_unknown", path="/v1/predict?text=a", headers=JSON, body=b'{"items": [1]}'
+    )
 
 
 # --- JSON ---
@@ -463,9 +534,18 @@ def _json_bodies() -> Iterator[Http]:
         "a timeout as text": ("value_invalid", b'{"text": "a", "timeout_ms": "100"}'),
         "words as text": ("value_invalid", b'{"words": "a b"}'),
         "words without times": ("value_invalid", b'{"words": [{"text": "a"}]}'),
-        "a word that starts before 0": ("value_invalid", b'{"words": [{"text": "a", "start": -1, "end": 2}]}'),
-        "a word that ends at 1e300": ("value_invalid", b'{"words": [{"text": "a", "start": 1, "end": 1e300}]}'),
-        "a word that ends at 1e999": ("value_invalid", b'{"words": [{"text": "a", "start": 1, "end": 1e999}]}'),
+        "a word that starts before 0": (
+            "value_invalid",
+            b'{"words": [{"text": "a", "start": -1, "end": 2}]}',
+        ),
+        "a word that ends at 1e300": (
+            "value_invalid",
+            b'{"words": [{"text": "a", "start": 1, "end": 1e300}]}',
+        ),
+        "a word that ends at 1e999": (
+            "value_invalid",
+            b'{"words": [{"text": "a", "start": 1, "end": 1e999}]}',
+        ),
         "a word that is empty": ("value_invalid", b'{"words": [{"text": "", "start": 1, "end": 2}]}'),
         "sound in JSON": ("value_invalid", b'{"audio_file": "AAAA"}'),
         "an address in JSON": ("value_invalid", b'{"audio_url": "http://127.0.0.1/a.wav"}'),
@@ -486,7 +566,13 @@ def _batches() -> Iterator[Http]:
         ("a list of items alone", "value_invalid", b'[{"text": "a"}]'),
     ):
         yield Http(f"batch: {name}", code, path="/v1/predict", headers=JSON, body=body)
-    yield Http("batch: as a form", "media_type_unsupported", path="/v1/predict", headers=MULTIPART, body=form(text="a")[0])
+    yield Http(
+        "batch: as a form",
+        "media_type_unsupported",
+        path="/v1/predict",
+        headers=MULTIPART,
+        body=form(text="a")[0],
+    )
 
 
 # --- the Open Inference Protocol ---
@@ -724,13 +810,19 @@ def stream_inputs() -> Iterator[Stream]:
     yield Stream("stream: odd bytes", "stream_invalid", 1003, (start, b"abc"))
     yield Stream("stream: 6 bytes of floats", "stream_invalid", 1003, (floats, b"abcdef"))
     yield Stream("stream: NaN", "audio_not_finite", 1003, (floats, struct.pack("<f", float("nan")) * 100))
-    yield Stream("stream: infinity", "audio_not_finite", 1003, (floats, struct.pack("<f", float("inf")) * 100))
-    yield Stream("stream: 16-bit numbers as floats", "audio_corrupt", 1003, (floats, struct.pack("<f", 9000.0) * 100))
+    yield Stream(
+        "stream: infinity", "audio_not_finite", 1003, (floats, struct.pack("<f", float("inf")) * 100)
+    )
+    yield Stream(
+        "stream: 16-bit numbers as floats", "audio_corrupt", 1003, (floats, struct.pack("<f", 9000.0) * 100)
+    )
     yield Stream("stream: finish without sound", "nothing_to_predict", 1003, (start, finish))
     yield Stream("stream: 10 samples", "audio_too_short", 1003, (start, bytes(range(1, 21)), finish))
     yield Stream("stream: text for sound", "json_invalid", 1003, (start, "AAAA"))
     yield Stream("stream: start twice", "value_invalid", 1003, (start, start))
-    yield Stream("stream: words that are none", "value_invalid", 1003, (start, '{"type": "words", "words": 3}'))
+    yield Stream(
+        "stream: words that are none", "value_invalid", 1003, (start, '{"type": "words", "words": 3}')
+    )
     yield Stream("stream: finish with more", "value_invalid", 1003, (start, '{"type": "finish", "x": 1}'))
     yield Stream("stream: a message of null", "value_invalid", 1003, (start, "null"))
     yield Stream("stream: a message of 2 MB", "closed", 1009, (start, bytes(2 * 2**20)))

@@ -48,7 +48,12 @@ class Running:
     log: list[str] = field(default_factory=list)
 
     def ask(
-        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {}, timeout: float = 30.0
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] = {},
+        timeout: float = 30.0,
     ) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
@@ -90,7 +95,9 @@ class Running:
 
 
 @contextmanager
-def serving(*options: str, ready: bool = True, env: Mapping[str, str] = {}, **popen: Any) -> Iterator[Running]:
+def serving(
+    *options: str, ready: bool = True, env: Mapping[str, str] = {}, **popen: Any
+) -> Iterator[Running]:
     """`affetto serve --purpose demo --port 0` with more options, until the block ends."""
     arguments = [sys.executable, "-m", "affetto", "serve", "--purpose", "demo", "--port", "0", *options]
     modules = {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}

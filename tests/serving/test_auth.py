@@ -7,17 +7,21 @@ from pathlib import Path
 
 import pytest
 from fastapi.routing import APIRoute, APIWebSocketRoute
-from starlette.routing import Match
 from starlette.websockets import WebSocketDisconnect
 
 from affetto.errors import ServingError
 from affetto.serving import auth
 from affetto.serving.auth import Keys, anyone, read_keys, with_key, with_key_later
-from affetto.serving.run import Settings, Source, bind, is_loopback
+from affetto.serving.limits import Limits
 from affetto.serving.purpose import Purpose
+from affetto.serving.run import Settings, Source, bind, is_loopback
 
 KEY = "a-long-and-secret-key"
 POLICIES = {anyone, with_key, with_key_later}
+
+
+def settings(host: str, *keys: str) -> Settings:
+    return Settings(Purpose("demo"), Source(), host, 0, 1, Keys(keys), Limits())
 
 
 def routes(app):
@@ -45,7 +49,14 @@ def test_every_route_declares_exactly_one_policy(client):
 
 def test_what_is_open_and_what_is_not(client):
     one = client(keys=Keys((KEY,)))
-    open_to_all = {"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/notice", "/openapi.json"}
+    open_to_all = {
+        "/health/live",
+        "/health/ready",
+        "/v2/health/live",
+        "/v2/health/ready",
+        "/notice",
+        "/openapi.json",
+    }
     for route in routes(one.app):
         if isinstance(route, APIWebSocketRoute):
             continue
@@ -83,7 +94,17 @@ def test_headers_that_do_not_open(client, headers):
 
 
 @pytest.mark.parametrize(
-    "path", ["/labels?", "/labels#x", "/health/live/../../labels", "//labels", "/labels/", "/Labels", "/%6cabels", "/labels;x"]
+    "path",
+    [
+        "/labels?",
+        "/labels#x",
+        "/health/live/../../labels",
+        "//labels",
+        "/labels/",
+        "/Labels",
+        "/%6cabels",
+        "/labels;x",
+    ],
 )
 def test_paths_that_do_not_open(client, path):
     assert client(keys=Keys((KEY,))).get(path).status_code in (401, 404)
@@ -110,7 +131,9 @@ def test_the_stream_wants_the_key_in_its_headers_or_its_first_message(client):
 def test_keys_are_compared_in_constant_time(monkeypatch):
     compared = []
     real = hmac.compare_digest
-    monkeypatch.setattr(auth.hmac, "compare_digest", lambda a, b: compared.append((len(a), len(b))) or real(a, b))
+    monkeypatch.setattr(
+        auth.hmac, "compare_digest", lambda a, b: compared.append((len(a), len(b))) or real(a, b)
+    )
     keys = Keys(("first-key-of-this", "second-key-of-this"))
     keys.check("first-key-of-this")
     with pytest.raises(ServingError):
@@ -120,7 +143,12 @@ def test_keys_are_compared_in_constant_time(monkeypatch):
 
 @pytest.mark.parametrize(
     ("content", "says"),
-    [("", "no key"), ("# only a comment\n", "no key"), ("short\n", "shorter"), ("with a space in it 123\n", "spaces")],
+    [
+        ("", "no key"),
+        ("# only a comment\n", "no key"),
+        ("short\n", "shorter"),
+        ("with a space in it 123\n", "spaces"),
+    ],
 )
 def test_files_of_keys_that_cannot_be_used(tmp_path: Path, content, says):
     path = tmp_path / "keys"
@@ -143,7 +171,7 @@ def test_a_file_of_keys(tmp_path: Path):
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "example.org", "10.0.0.1"])
 def test_a_public_bind_without_a_key_is_refused(host):
     with pytest.raises(ServingError) as caught:
-        bind(Settings(Purpose("demo"), Source(), host=host, port=0))
+        bind(settings(host))
     assert caught.value.code == "bind_refused"
 
 
@@ -153,7 +181,7 @@ def test_loopback():
 
 
 def test_a_public_bind_with_a_key_listens():
-    with bind(Settings(Purpose("demo"), Source(), host="0.0.0.0", port=0, keys=Keys((KEY,)))) as listener:
+    with bind(settings("0.0.0.0", KEY)) as listener:
         assert listener.getsockname()[1] > 0
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 import uvicorn
@@ -43,7 +44,11 @@ class Local:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         config = uvicorn.Config(
-            app, http=make_protocol(limits, connections), ws="websockets-sansio", log_config=None, access_log=False
+            app,
+            http=make_protocol(limits, connections),
+            ws="websockets-sansio",
+            log_config=None,
+            access_log=False,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
@@ -161,7 +166,10 @@ def test_too_many_connections_are_told_so(local):
 
 def test_too_many_bytes_of_uploads_are_told_so(local):
     body, headers = form(audio_file=bytes(2**20 - 2000))
-    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n" + f"Content-Type: {headers['Content-Type']}\r\n".encode()
+    head = (
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"
+        + f"Content-Type: {headers['Content-Type']}\r\n".encode()
+    )
     head += f"Content-Length: {len(body)}\r\n\r\n".encode()
     with local.connect(head + body[:-10]) as first, local.connect(head + body[:-10]) as second:
         codes = {code_of(read_response(connection)) for connection in (first, second)}
@@ -171,7 +179,10 @@ def test_too_many_bytes_of_uploads_are_told_so(local):
 @pytest.mark.parametrize("moment", ["headers", "body", "answer"])
 def test_clients_that_leave(local, clip, moment):
     body, headers = form(audio_file=clip)
-    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n" + f"Content-Type: {headers['Content-Type']}\r\n".encode()
+    head = (
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"
+        + f"Content-Type: {headers['Content-Type']}\r\n".encode()
+    )
     whole = head + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
     cut = {"headers": 40, "body": len(whole) // 2, "answer": len(whole)}[moment]
     for _ in range(10):
@@ -232,6 +243,6 @@ def _counted(local: Local, code: str) -> float:
 
 def _established(port: int) -> list[str]:
     """Connections that this process holds at a port."""
-    lines = open("/proc/net/tcp").read().splitlines()[1:]
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     wanted = f":{port:04X}"
     return [line for line in lines if line.split()[1].endswith(wanted) and line.split()[3] == "01"]

@@ -32,7 +32,9 @@ def test_http_stream_oip_command_and_python_agree(default, name):
     python = affetto.load().predict(speech=str(path), text=TEXT, timeline=True)
     found = {
         "http": default.predict(audio_file=path.read_bytes(), text=TEXT).json()["probabilities"],
-        "timeline": default.predict(audio_file=path.read_bytes(), text=TEXT, timeline="true").json()["probabilities"],
+        "timeline": default.predict(audio_file=path.read_bytes(), text=TEXT, timeline="true").json()[
+            "probabilities"
+        ],
         "stream": _stream(default, path)["probabilities"],
         "oip, binary": _oip(default, path),
         "oip, waveform": _oip_waveform(default, path),

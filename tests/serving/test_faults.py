@@ -19,7 +19,6 @@ import pytest
 from serving.bad_inputs import encode, tone
 from serving.running import SOURCE, Running, alive, memory, serving, wait_for
 
-
 WORK_DONE = r'affetto_stage_seconds_count\{stage="work"\}'
 
 
@@ -241,7 +240,9 @@ def test_a_reload_under_load_loses_nothing(bundle, variant):
         _replace(bundle, new.path)
         server.process.send_signal(signal.SIGHUP)
         wait_for(lambda: server.metric("affetto_reloads_total") == 1, 60, "the reload")
-        wait_for(lambda: server.predict(text="happy").headers["affetto-model"] == new.sha256, 30, "the new model")
+        wait_for(
+            lambda: server.predict(text="happy").headers["affetto-model"] == new.sha256, 30, "the new model"
+        )
         time.sleep(0.2)
         stop.set()
         for thread in threads:
@@ -342,7 +343,9 @@ def test_memory_of_a_gigabyte_that_is_refused(plain):
     """By Content-Length before a byte is read, by count where there is none."""
     before = memory(plain.process.pid)
     with plain.connect() as connection:
-        head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        head = (
+            b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        )
         connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
         chunk = b"%x\r\n" % 2**18 + bytes(2**18) + b"\r\n"
         began = time.monotonic()

@@ -43,7 +43,10 @@ def test_a_batch_of_texts(client):
 
 
 def test_sound_and_a_face_in_base64(client, clip, face):
-    given = [tensor("audio", base64.b64encode(clip).decode()), tensor("image", base64.b64encode(face).decode())]
+    given = [
+        tensor("audio", base64.b64encode(clip).decode()),
+        tensor("image", base64.b64encode(face).decode()),
+    ]
     answer = client().post(PATH, json={"inputs": given, "outputs": [{"name": "answer"}]})
     assert set(outputs(answer)) == {"answer"}
     assert json.loads(outputs(answer)["answer"]["data"][0])["missing"] == ["text"]
@@ -67,7 +70,9 @@ def test_binary_tensors_both_ways(client):
         {"name": "confidence", "parameters": {"binary_data": False}},
     ]
     head = json.dumps({"inputs": [given], "outputs": wanted}).encode()
-    answer = client().post(PATH, content=head + data, headers={"Inference-Header-Content-Length": str(len(head))})
+    answer = client().post(
+        PATH, content=head + data, headers={"Inference-Header-Content-Length": str(len(head))}
+    )
     assert answer.status_code == 200, answer.text
     length = int(answer.headers["inference-header-content-length"])
     described = json.loads(answer.content[:length])["outputs"]

@@ -83,7 +83,15 @@ def test_one_bad_item_fails_no_other(client, clip, face):
     results = answer.json()["results"]
     assert [result["id"] for result in results] == ["a", "b", "c", "d", None, "f", None]
     codes = [result.get("error", {}).get("code") for result in results]
-    assert codes == [None, "value_invalid", None, "audio_unknown_format", None, "value_invalid", "value_invalid"]
+    assert codes == [
+        None,
+        "value_invalid",
+        None,
+        "audio_unknown_format",
+        None,
+        "value_invalid",
+        "value_invalid",
+    ]
     assert results[2]["prediction"]["segments"]
 
 
@@ -116,7 +124,9 @@ def test_counts_reconcile(client):
     for body, count in (({"text": "happy"}, 3), ({"text": ""}, 2), ({"txt": "x"}, 1)):
         for _ in range(count):
             one.post("/predict", json=body)
-    lines = [line for line in one.get("/metrics").text.splitlines() if line.startswith("affetto_requests_total{")]
+    lines = [
+        line for line in one.get("/metrics").text.splitlines() if line.startswith("affetto_requests_total{")
+    ]
     found = {line.split("{")[1].split("}")[0]: float(line.split()[-1]) for line in lines}
     assert found['code="ok",route="/predict"'] == 3
     assert found['code="nothing_to_predict",route="/predict"'] == 2

@@ -46,7 +46,9 @@ def test_undeclared():
 
 
 def test_a_header_stays_one_line():
-    purpose = declare("workplace", exception="medical", reason='a "reason"\r\nX-Evil: 1 \u00e9\u4e2d' + "." * 20)
+    purpose = declare(
+        "workplace", exception="medical", reason='a "reason"\r\nX-Evil: 1 \u00e9\u4e2d' + "." * 20
+    )
     assert "\n" not in purpose.header()
     purpose.header().encode("latin-1")
 

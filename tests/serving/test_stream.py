@@ -70,7 +70,10 @@ def test_words_and_labels(client):
 
 def test_without_a_timeline(client):
     samples = (voice_like(3.0) * 20_000).astype("<i2").tobytes()
-    assert [message["type"] for message in talk(client(), samples, 3200, timeline=False)] == ["ready", "final"]
+    assert [message["type"] for message in talk(client(), samples, 3200, timeline=False)] == [
+        "ready",
+        "final",
+    ]
 
 
 def test_a_client_that_leaves_is_forgotten(client):

@@ -20,20 +20,28 @@ def serve(
         str | None, typer.Option(help="What it is for: personal, demo, research, health, ... Must be said.")
     ] = None,
     bundle: Annotated[Path | None, typer.Option(help="The model: a folder or zip.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on. Others than this machine need keys.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Others than this machine need keys.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer; one per core at most.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes that answer; one per core at most.")
+    ] = 1,
     api_key_file: Annotated[Path | None, typer.Option(help="File of keys, one per line.")] = None,
     max_seconds: Annotated[float, typer.Option(min=1, max=3600, help="Longest recording.")] = 300.0,
     max_body: Annotated[int, typer.Option(min=1, max=512, help="Largest request in MiB.")] = 32,
     timeout: Annotated[float, typer.Option(min=0.1, max=600, help="Longest answer in seconds.")] = 30.0,
     precision: Annotated[str | None, typer.Option(help="int8 or fp32; int8 where the bundle has it.")] = None,
     operator: Annotated[str | None, typer.Option(help="Who runs it, for the notice.")] = None,
-    contact: Annotated[str | None, typer.Option(help="Where people concerned can ask, for the notice.")] = None,
+    contact: Annotated[
+        str | None, typer.Option(help="Where people concerned can ask, for the notice.")
+    ] = None,
     exception: Annotated[
         str | None, typer.Option(help="medical or safety, where the purpose is else prohibited.")
     ] = None,
-    reason: Annotated[str | None, typer.Option(help="The reason for an exception; goes into every answer.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="The reason for an exception; goes into every answer.")
+    ] = None,
 ) -> None:
     """Answer over HTTP and WebSocket, with a page: POST /predict, /stream, /metrics, /openapi.json.
 

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -19,14 +20,14 @@ from affetto.align.words import read_words
 from affetto.errors import AffettoError, MediaError
 from affetto.media.containers import VIDEO, sniff
 from affetto.media.limits import AudioLimits, ImageLimits
-from affetto.media.source import MediaSource, Named
+from affetto.media.source import Named
 from affetto.predictor import Predictor, Session
 from affetto.records import Word
 from affetto.serving.calls import Call, Reply
 from affetto.serving.limits import Limits
 
 #: Formats of samples in a stream: name to numpy type.
-FORMATS = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
+FORMATS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
 
 
 class Decoding:
@@ -37,13 +38,13 @@ class Decoding:
         self._audio = AudioLimits(max_seconds=limits.seconds, max_bytes=limits.body_bytes)
         self._image = ImageLimits(max_pixels=limits.pixels, max_bytes=limits.body_bytes)
 
-    def iter_audio(self, source: MediaSource, **options: Any) -> Iterator[np.ndarray]:
+    def iter_audio(self, source: str | Path | bytes, **options: Any) -> Iterator[np.ndarray]:
         return self._decoder.iter_audio(Named(source, "audio_file"), **{**options, "limits": self._audio})
 
-    def decode_image(self, source: MediaSource) -> np.ndarray:
+    def decode_image(self, source: str | Path | bytes) -> np.ndarray:
         return self._decoder.decode_image(Named(source, "image_file"), limits=self._image)
 
-    def iter_frames(self, source: MediaSource, **options: Any) -> Iterator[tuple[float, np.ndarray]]:
+    def iter_frames(self, source: str | Path | bytes, **options: Any) -> Iterator[tuple[float, np.ndarray]]:
         raise _no_video("image_file", "a film")
 
 
@@ -166,7 +167,8 @@ class _Stream:
     def samples(self, data: bytes | bytearray) -> np.ndarray:
         """Bytes of whole samples as float32 [n] at 16 kHz. Raises MediaError audio_not_finite."""
         values = np.frombuffer(data, FORMATS[self.format])
-        heard = values / np.float32(32768) if self.format == "s16le" else values.astype(np.float32)
+        scale = 32768 if self.format == "s16le" else 1
+        heard = (values / np.float32(scale)).astype(np.float32)
         if not np.isfinite(heard).all():
             raise MediaError("audio_not_finite", "the stream holds NaN or infinite samples: send finite ones")
         return heard if self._resampler is None else self._resampler.resample_chunk(heard).clip(-1, 1)
@@ -218,8 +220,11 @@ def _no_video(name: str, title: str) -> MediaError:
 def _hum() -> bytes:
     """A second of a hum as a WAV file: passes through the decoder as an upload does."""
     times = np.arange(RATE) / RATE
-    wave = sum(np.sin(2 * np.pi * 140 * n * times) / n for n in range(1, 20)) * (1 + np.sin(8 * np.pi * times))
+    wave = sum(np.sin(2 * np.pi * 140 * n * times) / n for n in range(1, 20)) * (
+        1 + np.sin(8 * np.pi * times)
+    )
     samples = (4000 * wave).clip(-32767, 32767).astype("<i2").tobytes()
-    head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", 36 + len(samples), b"WAVE", b"fmt ", 16, 1, 1, RATE, 2 * RATE, 2, 16)
+    head = struct.pack(
+        "<4sI4s4sIHHIIHH", b"RIFF", 36 + len(samples), b"WAVE", b"fmt ", 16, 1, 1, RATE, 2 * RATE, 2, 16
+    )
     return head + struct.pack("<4sI", b"data", len(samples)) + samples
-

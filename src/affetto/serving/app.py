@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from affetto import __version__
+import affetto
 from affetto.errors import ServingError
 from affetto.predictor import Predictor
 from affetto.serving import oip, routes, schemas, stream
@@ -53,7 +53,7 @@ def create_app(
         await server.pool.stop()
 
     app = FastAPI(
-        title="affetto", version=__version__, summary=_SUMMARY, lifespan=lifespan,
+        title="affetto", version=affetto.__version__, summary=_SUMMARY, lifespan=lifespan,
         docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False,
     )  # fmt: skip
     app.state.server = server

@@ -158,7 +158,9 @@ async def read_form(request: Request, boundary: str | None, limits: Limits, grow
 def read_urlencoded(data: bytearray) -> list[Part]:
     """The fields of an application/x-www-form-urlencoded body. Raises ServingError body_invalid."""
     try:
-        pairs = parse_qsl(data.decode("ascii"), keep_blank_values=True, strict_parsing=bool(data), max_num_fields=64)
+        pairs = parse_qsl(
+            data.decode("ascii"), keep_blank_values=True, strict_parsing=bool(data), max_num_fields=64
+        )
         return [Part(name, None, bytearray(value.encode())) for name, value in pairs]
     except ValueError:
         raise ServingError("body_invalid", "the body is not the urlencoded form it says it is") from None
@@ -214,7 +216,9 @@ class _Form:
 
     def _open(self) -> None:
         if self._headers.get(b"content-transfer-encoding", b"").strip().lower() not in _PLAIN_ENCODINGS:
-            raise ServingError("encoding_unsupported", "a part of the form is encoded: send its bytes as they are")
+            raise ServingError(
+                "encoding_unsupported", "a part of the form is encoded: send its bytes as they are"
+            )
         kind, options = parse_options_header(self._headers.get(b"content-disposition", b"").decode("latin-1"))
         if kind != b"form-data" or b"name" not in options:
             raise ServingError("body_invalid", "a part of the form has no name")

@@ -148,7 +148,12 @@ def _refuse_strangers(headers: Headers) -> None:
     """
     hosts = headers.getlist("host")
     if len(hosts) != 1 or not _LOCAL.fullmatch(hosts[0]):
-        raise ServingError("host_refused", "this server is for this machine: ask it as localhost or 127.0.0.1")
+        raise ServingError(
+            "host_refused", "this server is for this machine: ask it as localhost or 127.0.0.1"
+        )
     origin = headers.get("origin")
-    if origin is not None and origin.lower() not in (f"http://{hosts[0]}".lower(), f"https://{hosts[0]}".lower()):
+    if origin is not None and origin.lower() not in (
+        f"http://{hosts[0]}".lower(),
+        f"https://{hosts[0]}".lower(),
+    ):
         raise ServingError("host_refused", "this server answers no pages of other sites")

@@ -47,7 +47,7 @@ async def read_item(request: Request, limits: Limits, grow: Grow) -> tuple[Item,
         data = await read_bytes(request, limits.words_bytes * 2, limits, grow)
         if data and not kind:
             raise _unknown_type(kind)
-        body = validated(PredictBody, read_json(data)) if data else PredictBody()
+        body = validated(PredictBody, read_json(data)) if data else PredictBody.model_validate({})
         _refuse_twice(query, body.model_fields_set)
         seconds = _seconds(str(body.timeout_ms) if body.timeout_ms else query.get("timeout_ms"), limits)
         return _with_query(item_of(body, limits), query, limits), seconds

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from affetto import __version__
+import affetto
 from affetto.errors import ServingError
 from affetto.serving.body import Grow, read_bytes, read_json
 from affetto.serving.calls import Item, Reply
@@ -61,18 +62,23 @@ _INFER_DOCS: Any = {
                     "properties": {"inputs": {"type": "array", "items": _TENSOR, "minItems": 1}},
                 },
                 "example": {
-                    "inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["Thank you so much!"]}]
+                    "inputs": [
+                        {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["Thank you so much!"]}
+                    ]
                 },
             }
         },
     }
 }
-_ANY: dict[int | str, Any] = {200: {"content": {"application/json": {"schema": {"type": "object"}}}}, **FAULTS}
+_ANY: dict[int | str, Any] = {
+    200: {"content": {"application/json": {"schema": {"type": "object"}}}},
+    **FAULTS,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """An input: BYTES as a list of bytes, FP32 as an array of its shape; `text` where it came as JSON."""
+    """An input: BYTES as a list, of bytes or (`from_json`) of strings; FP32 as an array of its shape."""
 
     name: str
     shape: tuple[int, ...]
@@ -83,7 +89,9 @@ class Tensor:
 @router.get("", dependencies=KEY, responses=_ANY)
 async def about() -> Response:
     """The server's name, version and extensions."""
-    return JSONResponse({"name": "affetto", "version": __version__, "extensions": ["binary_tensor_data"]})
+    return JSONResponse(
+        {"name": "affetto", "version": affetto.__version__, "extensions": ["binary_tensor_data"]}
+    )
 
 
 @router.get("/health/live", dependencies=OPEN, responses=_ANY)
@@ -180,7 +188,9 @@ async def _read(request: Request, limits: Limits, grow: Grow) -> tuple[dict[str,
     tensors, at = [], length
     for given in asked["inputs"]:
         size = given.get("parameters", {}).get("binary_data_size")
-        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(data) - at):
+        if size is not None and (
+            not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(data) - at
+        ):
             raise _bad("binary_data_size is not the size of what follows")
         raw = None if size is None else bytes(data[at : at + size])
         at += size or 0
@@ -206,26 +216,31 @@ def _list(asked: dict[str, Any], name: str) -> list[Any]:
 
 
 def _tensor(given: dict[str, Any], raw: bytes | None) -> Tensor:
-    name, shape, datatype = given.get("name"), given.get("shape"), given.get("datatype")
+    name, shape, datatype = given.get("name"), _shape(given.get("shape")), given.get("datatype")
     if not isinstance(name, str) or name not in _INPUTS:
         raise _bad(f"an unknown input: expected {', '.join(_INPUTS)}")
     if datatype != _INPUTS[name][0]:
         raise _bad(f"{name}: expected datatype {_INPUTS[name][0]}")
-    counts = isinstance(shape, list) and all(isinstance(n, int) and not isinstance(n, bool) for n in shape)
-    if not counts or not 1 <= len(shape) <= 2 or not all(0 < n < 2**31 for n in shape):
-        raise _bad(f"{name}: expected a shape of one or two sizes above 0")
-    count = int(np.prod(shape, dtype=object))
+    count = math.prod(shape)
     if datatype == "BYTES":
-        data: Any = _elements(name, raw) if raw is not None else given.get("data")
-        kinds = bytes if raw is not None else str
-        if not isinstance(data, list) or len(data) != count or not all(isinstance(one, kinds) for one in data):
+        data = given.get("data") if raw is None else _elements(name, raw)
+        kind = str if raw is None else bytes
+        if not isinstance(data, list) or len(data) != count or not all(isinstance(one, kind) for one in data):
             raise _bad(f"{name}: expected {count} strings")
-    else:
-        data = np.frombuffer(raw, "<f4") if raw is not None and len(raw) % 4 == 0 else _floats(name, given.get("data"))
-        if data.size != count:
-            raise _bad(f"{name}: {data.size} numbers, the shape says {count}")
-        data = data.reshape(shape)
-    return Tensor(name, tuple(shape), data, raw is None)
+        return Tensor(name, shape, data, raw is None)
+    if raw is not None and len(raw) % 4:
+        raise _bad(f"{name}: {len(raw)} bytes are no whole numbers of FP32")
+    numbers = _floats(name, given.get("data")) if raw is None else np.frombuffer(raw, "<f4")
+    if numbers.size != count:
+        raise _bad(f"{name}: {numbers.size} numbers, the shape says {count}")
+    return Tensor(name, shape, numbers.reshape(shape), raw is None)
+
+
+def _shape(given: Any) -> tuple[int, ...]:
+    counts = isinstance(given, list) and all(isinstance(n, int) and not isinstance(n, bool) for n in given)
+    if not counts or not 1 <= len(given) <= 2 or not all(0 < n < 2**31 for n in given):
+        raise _bad("expected a shape of one or two sizes above 0")
+    return tuple(given)
 
 
 def _elements(name: str, raw: bytes) -> list[bytes]:
@@ -276,7 +291,7 @@ def _items(tensors: Sequence[Tensor], limits: Limits) -> list[Item]:
         if "text" in given:
             value = np.ravel(np.array(given["text"].data, object))[place]
             text = value if isinstance(value, str) else value.decode("utf-8", "replace")
-        items.append(item_of(Options(text=text), limits, **media))
+        items.append(item_of(Options.model_validate({"text": text}), limits, **media))
     return items
 
 

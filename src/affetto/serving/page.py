@@ -42,7 +42,9 @@ class File:
 def read_files(folder: Path = _FOLDER) -> Mapping[str, File]:
     """The files of a folder that a browser may ask for, by name."""
     found = sorted(folder.iterdir()) if folder.is_dir() else []
-    return {path.name: File(_TYPES[path.suffix], path.read_bytes()) for path in found if path.suffix in _TYPES}
+    return {
+        path.name: File(_TYPES[path.suffix], path.read_bytes()) for path in found if path.suffix in _TYPES
+    }
 
 
 def page_router(files: Mapping[str, File]) -> APIRouter:

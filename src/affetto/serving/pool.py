@@ -113,7 +113,9 @@ class Pool:
 
     def _check_queue(self) -> None:
         waiting = len(self._waiting)
-        if waiting >= self._limits.queue or waiting * self._seconds > self._limits.queue_seconds * max(self.live, 1):
+        if waiting >= self._limits.queue or waiting * self._seconds > self._limits.queue_seconds * max(
+            self.live, 1
+        ):
             raise ServingError("queue_full", f"{waiting} requests are waiting already: ask again in a moment")
 
     async def ask(self, call: Call, deadline: float, wanted: Member | None = None) -> tuple[Reply, str]:
@@ -294,7 +296,9 @@ async def _tell(member: Member) -> None:
 
 
 def _too_late() -> ServingError:
-    return ServingError("deadline_exceeded", "no answer in the time given: ask again, or give it more timeout_ms")
+    return ServingError(
+        "deadline_exceeded", "no answer in the time given: ask again, or give it more timeout_ms"
+    )
 
 
 def _stream_lost() -> ServingError:

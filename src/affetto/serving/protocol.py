@@ -69,7 +69,9 @@ class _Protocol(H11Protocol):
             self._take(data[at : at + size])
         if self._in_progress():
             self._stop_waiting()
-        elif self._timer is None and not self.transport.is_closing() and self.transport.get_protocol() is self:
+        elif (
+            self._timer is None and not self.transport.is_closing() and self.transport.get_protocol() is self
+        ):
             self._await_headers()  # a further request has begun on this connection
 
     def _take(self, data: bytes) -> None:
@@ -150,7 +152,10 @@ class _Protocol(H11Protocol):
             "connection": "close",
             **fault.headers(),
         }
-        lines = [f"HTTP/1.1 {fault.status} {fault.code}", *(f"{name}: {value}" for name, value in headers.items())]
+        lines = [
+            f"HTTP/1.1 {fault.status} {fault.code}",
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
         self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.close()
 

@@ -96,7 +96,8 @@ def declare(
         )
     if name in REFUSED:
         raise ServingError(
-            "purpose_refused", f"purpose {name}: the authors refuse to support it, see docs/responsible-use.md"
+            "purpose_refused",
+            f"purpose {name}: the authors refuse to support it, see docs/responsible-use.md",
         )
     if name in PROHIBITED:
         _check_exception(name, exception, reason)

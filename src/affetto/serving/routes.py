@@ -80,7 +80,10 @@ _BATCH_DOCS: Any = {
 
 
 @router.post(
-    "/predict", dependencies=WORK, openapi_extra=_PREDICT_DOCS, responses={200: {"model": schemas.Prediction}, **FAULTS}
+    "/predict",
+    dependencies=WORK,
+    openapi_extra=_PREDICT_DOCS,
+    responses={200: {"model": schemas.Prediction}, **FAULTS},
 )
 async def predict(request: Request, server: TheServer) -> Response:
     """The emotion of one recording, text or face, or of any of them together."""

@@ -41,12 +41,12 @@ class Settings:
     """What `affetto serve` was asked for."""
 
     purpose: Purpose
-    source: Source = Source()
-    host: str = "127.0.0.1"
-    port: int = 8000
-    workers: int = 1
-    keys: Keys = Keys()
-    limits: Limits = Limits()
+    source: Source
+    host: str
+    port: int
+    workers: int
+    keys: Keys
+    limits: Limits
 
 
 def serve(settings: Settings) -> None:
@@ -204,7 +204,9 @@ def _say_where(settings: Settings, listener: socket.socket) -> None:
             flush=True,
         )
     if not settings.purpose.complete:
-        _log.warning("the notice that you owe to the people concerned lacks --operator and --contact: see /notice")
+        _log.warning(
+            "the notice that you owe to the people concerned lacks --operator and --contact: see /notice"
+        )
     if settings.purpose.exception is not None:
         _log.warning("declared: %s", settings.purpose.header())
 

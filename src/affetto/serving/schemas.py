@@ -27,7 +27,9 @@ class Options(BaseModel, extra="forbid"):
     text: str | None = Field(None, description="What was said.", examples=["Thank you so much!"])
     words: list[Word] | None = Field(None, max_length=20_000, description="What was said, with times.")
     timeline: bool = Field(False, description="Answer every half second too.")
-    labels: list[str] | None = Field(None, min_length=1, max_length=32, description="Only these are possible.")
+    labels: list[str] | None = Field(
+        None, min_length=1, max_length=32, description="Only these are possible."
+    )
     language: str | None = Field(None, max_length=35, description="Language of the text.", examples=["en"])
 
 
@@ -49,7 +51,8 @@ class BatchBody(BaseModel, extra="forbid"):
     """`POST /v1/predict`."""
 
     items: list[Any] = Field(
-        min_length=1, examples=[[{"id": "a", "text": "Thank you so much!"}, {"id": "b", "text": "Leave me alone."}]]
+        min_length=1,
+        examples=[[{"id": "a", "text": "Thank you so much!"}, {"id": "b", "text": "Leave me alone."}]],
     )
     timeout_ms: Milliseconds | None = None
 
@@ -58,7 +61,9 @@ class Error(BaseModel):
     """Every answer that is not a success."""
 
     code: str = Field(examples=["audio_too_short"])
-    message: str = Field(examples=["audio_file: 0.050 s of audio, expected at least 0.1 s; use a longer recording"])
+    message: str = Field(
+        examples=["audio_file: 0.050 s of audio, expected at least 0.1 s; use a longer recording"]
+    )
     request_id: str = Field(examples=["6f1c0e5d2a7b4c39"])
     retryable: bool = Field(examples=[False], description="Whether the same request may succeed later.")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from contextlib import suppress
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends
@@ -81,7 +82,9 @@ async def _talk(socket: WebSocket, server: Server) -> None:
     limits = server.limits
     start = await _start(socket, server)
     if len(server.streams) > limits.streams:
-        raise ServingError("streams_full", f"{limits.streams} streams are open already: try again in a moment")
+        raise ServingError(
+            "streams_full", f"{limits.streams} streams are open already: try again in a moment"
+        )
     member = server.pool.bind()
     conversation = _Conversation(socket, server, member, start)
     try:
@@ -144,7 +147,13 @@ class _Conversation:
         await self._ask("open", facts, json.dumps(beside).encode())
         model = self._member.worker.model
         known = {name: model["model"][name] for name in ("name", "sha256", "licence")}
-        said = {"type": "ready", "rate": start.rate, "hop": model["hop"], "labels": model["labels"], "model": known}
+        said = {
+            "type": "ready",
+            "rate": start.rate,
+            "hop": model["hop"],
+            "labels": model["labels"],
+            "model": known,
+        }
         await self._send(json.dumps({**said, "request_id": self._socket.state.request_id}).encode())
 
     async def _step(self) -> bool:
@@ -168,7 +177,9 @@ class _Conversation:
     async def _hear(self, samples: bytes, words: bytes) -> None:
         limits = self._server.limits
         if len(samples) % self._width:
-            raise ServingError("stream_invalid", f"{len(samples)} bytes are no whole {self._start.format} samples")
+            raise ServingError(
+                "stream_invalid", f"{len(samples)} bytes are no whole {self._start.format} samples"
+            )
         self._samples += len(samples) // self._width
         if len(samples) > limits.message_bytes or self._samples > limits.stream_seconds * self._start.rate:
             raise ServingError(
@@ -188,10 +199,8 @@ class _Conversation:
 
     async def _drop(self) -> None:
         """Let the worker forget a stream that will not be finished."""
-        try:
+        with suppress(AffettoError):  # the worker that held it is gone
             await self._ask("drop")
-        except AffettoError:
-            pass  # the worker that held it is gone
 
     async def _send(self, message: bytes) -> None:
         await _send(self._socket, message, self._server.limits.write_seconds)
@@ -223,5 +232,3 @@ async def _break_off(socket: WebSocket, fault: Fault) -> None:
         await socket.close(fault.close_code)
     except (WebSocketDisconnect, RuntimeError):
         pass  # it left in the meantime
-
-
