@@ -29,7 +29,7 @@ import numpy as np
 import soundfile
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
+sys.path[:1] = [str(ROOT / "src"), str(ROOT / "tests")]  # this folder holds a `serving` too
 
 from serving.bad_inputs import png  # noqa: E402
 from serving.running import Running, cpu, form, memory, peak, serving  # noqa: E402

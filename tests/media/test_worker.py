@@ -209,7 +209,7 @@ def test_a_crash_costs_one_request(make, worker, stuck, number):
     threading.Timer(0.2, os.kill, (victim, number)).start()
     with pytest.raises(MediaError, match=number.name) as caught:
         worker.decode_audio(stuck)
-    assert caught.value.code == "decoder_crashed"
+    assert caught.value.code == "decoder_unavailable"
     assert worker.pid != victim
     assert len(worker.decode_audio(make.encode(make.tone()))) == 16_000
 
