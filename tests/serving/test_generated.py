@@ -90,7 +90,8 @@ def requests(rng: random.Random) -> bytes:
             "Content-Type: application/json", "Content-Type: multipart/form-data; boundary=x", "Content-Type: ;",
             "Transfer-Encoding: chunked", "Transfer-Encoding: identity", "Connection: close", "Connection: upgrade",
             "Upgrade: websocket", "Upgrade: h2c", "Expect: 100-continue", "X-Request-Id: " + "a" * 70, "A:", ": a",
-            "Content-Encoding: gzip", "Origin: null", "X: \x00", "Content-Length : 3", " folded", "Authorization: Bearer",
+            "Content-Encoding: gzip", "Origin: null", "X: \x00", "Content-Length : 3", " folded",
+            "Authorization: Bearer",
         ],
         rng.randint(0, 6),
     )  # fmt: skip
