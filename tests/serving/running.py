@@ -102,7 +102,12 @@ def serving(
     arguments = [sys.executable, "-m", "affetto", "serve", "--purpose", "demo", "--port", "0", *options]
     modules = {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        arguments, stderr=subprocess.PIPE, text=True, env={**os.environ, **modules, **env}, **popen
+        arguments,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **modules, **env},
+        **popen,
     )
     server = Running(process)
     reader = threading.Thread(target=_read, args=(server,), daemon=True)
