@@ -209,7 +209,7 @@ def test_a_crash_costs_one_request(make, worker, stuck, number):
     threading.Timer(0.2, os.kill, (victim, number)).start()
     with pytest.raises(MediaError, match=number.name) as caught:
         worker.decode_audio(stuck)
-    assert caught.value.code == "decoder_unavailable"
+    assert caught.value.code == "decoder_crashed"
     assert worker.pid != victim
     assert len(worker.decode_audio(make.encode(make.tone()))) == 16_000
 
@@ -271,7 +271,7 @@ def test_a_system_without_processes_is_told(make, monkeypatch):
         monkeypatch.setattr(sys, "executable", "/no/such/python")
         os.kill(worker.pid, signal.SIGKILL)
         assert eventually(lambda: state_of(worker.pid) is None)
-        assert code_of(worker.decode_audio, make.encode(make.tone())) == "decoder_crashed"
+        assert code_of(worker.decode_audio, make.encode(make.tone())) == "decoder_unavailable"
         monkeypatch.undo()
         assert len(worker.decode_audio(make.encode(make.tone()))) == 16_000
 
