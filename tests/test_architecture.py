@@ -30,7 +30,8 @@ ALLOWED: dict[str, set[str]] = {
     "timeline": {"align"},
     "predictor": {"bundle", "media", "features", "align", "timeline"},
     "search": {"predictor"},
-    "serving": {"predictor", "search"},
+    # Limits and the decoding worker are media's, words with times are align's, bundles are verified by bundle.
+    "serving": {"predictor", "search", "bundle", "media", "align"},
     "learn.config": {"learn.settings"},
     "learn.settings": set(),
     "learn.layers": set(),

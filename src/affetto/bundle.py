@@ -224,7 +224,7 @@ class Bundle:
         """The ONNX bytes of one part: "speech", "text", "vision" or "fusion".
 
         Raises BundleError `bundle_not_found` when the bundle lacks the precision, `bundle_invalid` when the
-        graph points at data outside itself.
+        graph points at data outside itself or holds NaN.
         """
         file = part_file(name, precision)
         if file not in self.info.files:
@@ -236,6 +236,8 @@ class Bundle:
         data = self.read(file)
         if points_outside(data):
             raise BundleError("bundle_invalid", f"{self.path}: {file} points at data outside itself; refused")
+        if has_nan(data):
+            raise BundleError("bundle_invalid", f"{self.path}: {file} has NaN among its weights; train it again")
         return data
 
 
@@ -408,7 +410,8 @@ _ONNX_FIELDS: Mapping[str, Mapping[int, str]] = {
     "Attribute": {5: "Tensor", 6: "Graph", 10: "Tensor", 11: "Graph", 22: "Sparse", 23: "Sparse"},
     "Sparse": {1: "Tensor", 2: "Tensor"},
 }
-_EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+_DATA_TYPE, _RAW_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 2, 9, 13, 14
+_FLOAT = 1
 
 
 def points_outside(model: bytes) -> bool:
@@ -416,26 +419,50 @@ def points_outside(model: bytes) -> bool:
 
     Raises BundleError `bundle_invalid` when the bytes are not an ONNX model.
     """
+    return any(
+        field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0)
+        for tensor in _tensors(model)
+        for field, value in tensor
+    )
+
+
+def has_nan(model: bytes) -> bool:
+    """Whether any float32 tensor of an ONNX model holds NaN. A single number may: graphs compare with it.
+
+    Raises BundleError `bundle_invalid` when the bytes are not an ONNX model.
+    """
+    import numpy as np
+
+    for tensor in _tensors(model):
+        data = dict(tensor)
+        raw = data.get(_RAW_DATA)
+        if data.get(_DATA_TYPE) != _FLOAT or not isinstance(raw, memoryview) or len(raw) <= 4 or len(raw) % 4:
+            continue
+        # The smallest of an array is NaN where any is, and it takes no array of truth values to know.
+        if np.isnan(np.frombuffer(raw, "<f4").min()):
+            return True
+    return False
+
+
+def _tensors(model: bytes) -> Iterator[list[tuple[int, int | memoryview]]]:
+    """The fields of every tensor of an ONNX model."""
     try:
-        return _any_external(memoryview(model), "Model", 0)
+        yield from _walk(memoryview(model), "Model", 0)
     except (IndexError, ValueError) as error:
         raise BundleError("bundle_invalid", "a part of the bundle is not an ONNX model") from error
 
 
-def _any_external(message: memoryview, kind: str, depth: int) -> bool:
+def _walk(message: memoryview, kind: str, depth: int) -> Iterator[list[tuple[int, int | memoryview]]]:
     if depth > 64:
         raise ValueError("nested too deeply")
-    for field, value in _fields(message):
-        if kind == "Tensor":
-            found = field == _EXTERNAL_DATA or (field == _DATA_LOCATION and value != 0)
-        else:
-            child = _ONNX_FIELDS[kind].get(field)
-            found = (
-                child is not None and isinstance(value, memoryview) and _any_external(value, child, depth + 1)
-            )
-        if found:
-            return True
-    return False
+    fields = list(_fields(message))
+    if kind == "Tensor":
+        yield fields
+        return
+    for field, value in fields:
+        child = _ONNX_FIELDS[kind].get(field)
+        if child is not None and isinstance(value, memoryview):
+            yield from _walk(value, child, depth + 1)
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:

@@ -32,6 +32,7 @@ CODES: dict[str, str] = {
     "video_too_long": "a longer video, or more pictures, than the stated limit",
     "decoder_crashed": "the decoding worker died on this file",
     "decoder_timeout": "the decoding worker took longer than its limit",
+    "decoder_unavailable": "the decoding worker could not start",
     # text and labels
     "text_empty": "the text holds no characters to read",
     "text_too_long": "more characters than the stated limit",
@@ -66,6 +67,44 @@ CODES: dict[str, str] = {
     "extra_missing": "the feature needs an optional dependency",
     "option_invalid": "a command-line value that cannot be understood",
     "output_unwritable": "the output cannot be written",
+    # serving: requests
+    "header_invalid": "a request that is not HTTP, or whose headers cannot be understood",
+    "header_too_large": "more bytes of headers than the stated limit",
+    "request_timeout": "headers or a body that come too slowly",
+    "body_too_large": "more bytes of body than the stated limit",
+    "body_invalid": "a body that is not what its media type says",
+    "json_invalid": "a body that is not JSON, or JSON with NaN, too deep, or with a name twice",
+    "encoding_unsupported": "a body or part that is compressed or transfer-encoded",
+    "media_type_unsupported": "a body of a media type that the route does not take",
+    "parts_too_many": "more parts in a form than the stated limit",
+    "field_unknown": "a field or parameter that the route does not have",
+    "field_twice": "a field or parameter that was given twice",
+    "value_invalid": "a field or parameter whose value cannot be understood",
+    "tensor_invalid": "a tensor of the Open Inference Protocol that cannot be understood",
+    "route_unknown": "no route has this path",
+    "method_unsupported": "the route does not have this method",
+    "model_unknown": "no model, or no version of it, has this name",
+    "key_missing": "the route wants a key and none was given",
+    "key_wrong": "no key of the server is the one given",
+    "host_refused": "a Host or Origin that is not this machine's, where only this machine is served",
+    # serving: load and faults
+    "queue_full": "more work is waiting than can be done in time",
+    "connections_full": "more connections or bytes of uploads than the stated limit",
+    "deadline_exceeded": "no answer was possible in the time given",
+    "not_ready": "no worker is ready",
+    "shutting_down": "the server is about to end",
+    "worker_died": "the model worker died or hung on this request",
+    "client_gone": "the client left before its answer (never seen by clients)",
+    "stream_invalid": "a message of a stream that cannot be understood",
+    "stream_too_long": "a stream, or a message of it, longer than the stated limit",
+    "stream_idle": "a stream in which nothing came for too long",
+    "streams_full": "more streams than the stated limit",
+    # serving: starting
+    "purpose_undeclared": "the server was started without saying what for",
+    "purpose_refused": "a use that is prohibited or that the authors refuse to support",
+    "bind_refused": "a bind to the network without a key",
+    "bind_failed": "the address or port cannot be bound",
+    "keys_invalid": "a file of keys that cannot be used",
     "internal": "a fault of affetto itself",
 }
 
@@ -98,6 +137,10 @@ class BundleError(AffettoError):
 
 class ConfigError(AffettoError):
     """A setting, option or missing extra."""
+
+
+class ServingError(AffettoError):
+    """A request that cannot be served, or a server that cannot start."""
 
 
 class TrainingError(AffettoError):

@@ -129,6 +129,19 @@ class Segment:
     speech: float | None = None
     reason: str | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """As in `Prediction.to_dict()`."""
+        return {
+            "start": self.start,
+            "end": self.end,
+            "emotion": self.emotion,
+            "probabilities": dict(self.probabilities),
+            "modalities": {name: _verdict(verdict) for name, verdict in self.modalities.items()},
+            "words": list(self.words),
+            "speech": self.speech,
+            "reason": self.reason,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -178,7 +191,7 @@ class Prediction:
             "probabilities": dict(self.probabilities),
             "modalities": {name: _verdict(verdict) for name, verdict in self.modalities.items()},
             "missing": list(self.missing),
-            "segments": [_segment(segment) for segment in self.segments],
+            "segments": [segment.to_dict() for segment in self.segments],
             "spans": [_span(span) for span in self.spans],
             "words": [_word(word) for word in self.words],
             "tasks": dict(self.tasks),
@@ -193,19 +206,6 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "weight": verdict.weight,
         "emotion": verdict.emotion,
         "probabilities": dict(verdict.probabilities),
-    }
-
-
-def _segment(segment: Segment) -> dict[str, Any]:
-    return {
-        "start": segment.start,
-        "end": segment.end,
-        "emotion": segment.emotion,
-        "probabilities": dict(segment.probabilities),
-        "modalities": {name: _verdict(verdict) for name, verdict in segment.modalities.items()},
-        "words": list(segment.words),
-        "speech": segment.speech,
-        "reason": segment.reason,
     }
 
 

@@ -255,7 +255,7 @@ def test_a_child_that_cannot_start_is_told(make, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with DecodingWorker() as worker, pytest.raises(MediaError, match="could not start") as caught:
         worker.decode_audio(make.encode(make.tone()))
-    assert caught.value.code == "decoder_crashed"
+    assert caught.value.code == "decoder_unavailable"
 
 
 def limits_of(pid: int) -> dict[str, list[str]]:
@@ -271,7 +271,7 @@ def test_a_system_without_processes_is_told(make, monkeypatch):
         monkeypatch.setattr(sys, "executable", "/no/such/python")
         os.kill(worker.pid, signal.SIGKILL)
         assert eventually(lambda: state_of(worker.pid) is None)
-        assert code_of(worker.decode_audio, make.encode(make.tone())) == "decoder_crashed"
+        assert code_of(worker.decode_audio, make.encode(make.tone())) == "decoder_unavailable"
         monkeypatch.undo()
         assert len(worker.decode_audio(make.encode(make.tone()))) == 16_000
 

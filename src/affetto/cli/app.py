@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "evaluate": ("affetto.cli.evaluate:evaluate", "Measure a bundle on a manifest of labelled clips."),
     "audit": ("affetto.cli.audit:audit", "Find leaks, copies and artefacts in labelled clips."),
     "export": ("affetto.cli.export:export", "Make the ONNX parts of a bundle in another precision."),
+    "serve": ("affetto.cli.serve:serve", "Answer over HTTP and WebSocket, with a page."),
 }
 
 # typer carries its own copy of click in some versions, so the class is found through a public name.

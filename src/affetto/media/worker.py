@@ -51,7 +51,8 @@ class DecodingWorker:
     `memory_bytes` is a child's address space. The first child is started at once and not waited for. What
     is decoded whole is decoded one after the other; every iteration has a child to itself while it lasts,
     so that whoever consumes slowly keeps nobody waiting. Close the worker (or use it in a `with`
-    statement), which also ends iterations; if its owner dies, the children end by themselves.
+    statement), which also ends iterations; if its owner dies, the children end by themselves. Where no child
+    can be started, everything raises decoder_unavailable.
     """
 
     def __init__(self, *, timeout: float = 60.0, memory_bytes: int = 512 * 2**20) -> None:
@@ -341,7 +342,7 @@ class _Child:
 
 def _start_failure(name: str, cause: str) -> MediaError:
     return MediaError(
-        "decoder_crashed",
+        "decoder_unavailable",
         f"{name}: the decoding worker could not start ({cause}); "
         "check that numpy, soundfile, soxr and pillow can be imported",
     )

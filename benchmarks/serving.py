@@ -1,0 +1,353 @@
+"""Measure `affetto serve` against the bare predictor, under overload, against bombs, and over many requests.
+
+    python benchmarks/serving.py                      all of it but growth, some four minutes
+    python benchmarks/serving.py --only cost,bombs    parts of it
+    python benchmarks/serving.py --only growth        20,000 requests
+
+Ratios are medians of interleaved rounds in one run, so that a busy machine slows both sides. Traffic goes to
+127.0.0.1 only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import io
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+ROOT = Path(__file__).parents[1]
+sys.path[:1] = [str(ROOT / "src"), str(ROOT / "tests")]  # this folder holds a `serving` too
+
+from serving.bad_inputs import png  # noqa: E402
+from serving.running import Running, cpu, form, memory, peak, serving  # noqa: E402
+
+TEXT = "Thank you so much"
+ROUNDS, PER_ROUND = 9, 12
+
+
+def main() -> None:
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "start": start, "cost": cost, "overload": overload, "bombs": bombs, "growth": growth,
+    }  # fmt: skip
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default="start,cost,overload,bombs")
+    for name in parser.parse_args().only.split(","):
+        print(json.dumps({name: parts[name]()}, indent=2), flush=True)
+
+
+def clip(seconds: float = 3.0) -> bytes:
+    """A stretch of the example recording as 16-bit WAV."""
+    samples, rate = soundfile.read(ROOT / "examples" / "call.flac")
+    file = io.BytesIO()
+    soundfile.write(file, samples[: int(seconds * rate)], rate, format="WAV")
+    return file.getvalue()
+
+
+def family(server: Running) -> list[int]:
+    """The processes of a server."""
+    return [server.process.pid, *server.workers(), *server.decoders()]
+
+
+# --- start ---
+
+
+def start() -> dict[str, Any]:
+    """Seconds until ready and MiB per process; whether torch was loaded."""
+    seconds, sizes, torch = [], {}, False
+    for _ in range(5):
+        began = time.monotonic()
+        with serving() as server:
+            seconds.append(time.monotonic() - began)
+            server.predict(audio_file=clip(), text=TEXT)
+            pids = dict(zip(("server", "worker", "decoder"), family(server), strict=True))
+            sizes = {name: round(memory(pid), 1) for name, pid in pids.items()}
+            torch = torch or any("torch" in Path(f"/proc/{pid}/maps").read_text() for pid in pids.values())
+    imports = statistics.median(_command_seconds() for _ in range(3))
+    return {
+        "seconds_to_ready": round(statistics.median(seconds), 2),
+        "fastest": round(min(seconds), 2),
+        "seconds_of_affetto_version": round(imports, 2),
+        "MiB": sizes,
+        "torch_loaded": torch,
+    }
+
+
+def _command_seconds() -> float:
+    began = time.monotonic()
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    subprocess.run(
+        [sys.executable, "-m", "affetto", "--version"], env=env, stdout=subprocess.DEVNULL, check=True
+    )
+    return time.monotonic() - began
+
+
+# --- cost ---
+
+
+def cost() -> dict[str, Any]:
+    """CPU and latency of a request, over the bare predictor loop (decoding in the same process)."""
+    import affetto
+
+    data, model = clip(), affetto.load()
+    connection: http.client.HTTPConnection
+    body, headers = form(audio_file=data, text=TEXT)
+
+    def bare() -> None:
+        json.dumps(model.predict(speech=data, text=TEXT).to_dict())
+
+    with serving() as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port)
+
+        def served() -> None:
+            connection.request("POST", "/predict", body, headers)
+            response = connection.getresponse()
+            assert response.status == 200, response.read()
+            response.read()
+
+        for _ in range(10):
+            bare()
+            served()
+        pids = family(server)
+        own = lambda: sum(resource.getrusage(resource.RUSAGE_SELF)[:2])  # noqa: E731
+        theirs = lambda: sum(map(cpu, pids))  # noqa: E731
+        rows = [(*_round(bare, own), *_round(served, theirs)) for _ in range(ROUNDS)]
+        connection.close()
+    cpu_ratios = [row[2] / row[0] for row in rows]
+    bare_ms, served_ms = ([ms for row in rows for ms in row[at]] for at in (1, 3))
+    return {
+        "cpu_ms_bare": round(statistics.median(row[0] for row in rows), 2),
+        "cpu_ms_served": round(statistics.median(row[2] for row in rows), 2),
+        "cpu_ratio": round(statistics.median(cpu_ratios), 2),
+        "p50_ratio": round(statistics.median(served_ms) / statistics.median(bare_ms), 2),
+        "p99_ratio": round(float(np.percentile(served_ms, 99) / np.percentile(bare_ms, 99)), 2),
+        "p50_ms": [round(statistics.median(bare_ms), 1), round(statistics.median(served_ms), 1)],
+        "rounds": ROUNDS,
+        "requests": ROUNDS * PER_ROUND,
+    }
+
+
+def _round(work: Callable[[], None], used: Callable[[], float]) -> tuple[float, list[float]]:
+    """CPU milliseconds per call, and the wall-clock milliseconds of each."""
+    before, times = used(), []
+    for _ in range(PER_ROUND):
+        began = time.perf_counter()
+        work()
+        times.append(1000 * (time.perf_counter() - began))
+    return 1000 * (used() - before) / PER_ROUND, times
+
+
+# --- overload ---
+
+
+def overload(seconds: float = 60.0) -> dict[str, Any]:
+    """Open-loop load of four times the capacity: what still gets through, and how fast the rest is refused."""
+    body, headers = form(audio_file=clip(), text=TEXT)
+    with serving() as server:
+        before = _closed_loop(server, body, headers, 1, 5.0)
+        capacity = len(_closed_loop(server, body, headers, 2, 8.0)) / 8.0
+        accepted, refused, live, missed = _open_loop(server, body, headers, 4 * capacity, seconds)
+        time.sleep(2.0)
+        after = _closed_loop(server, body, headers, 1, 5.0)
+    return {
+        "peak_per_second": round(capacity, 1),
+        "goodput_of_peak": round(len(accepted) / seconds / capacity, 2),
+        "refused": len(refused),
+        "unanswered": missed,
+        "refusal_ms_p50_p99": _percentiles(refused),
+        "accepted_ms_p50_p99": _percentiles(accepted),
+        "live_ms_p50_p99": _percentiles(live),
+        "p50_ratio_2_s_later": round(statistics.median(after) / statistics.median(before), 2),
+    }
+
+
+def _percentiles(values: list[float]) -> list[float]:
+    return [round(float(np.percentile(values, q)), 1) for q in (50, 99)] if values else []
+
+
+def _closed_loop(server: Running, body: bytes, headers: Any, clients: int, seconds: float) -> list[float]:
+    """Milliseconds of the answers that `clients` get who ask again as soon as they are answered."""
+    times: list[float] = []
+    until = time.monotonic() + seconds
+
+    def client() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port)
+        while time.monotonic() < until:
+            began = time.perf_counter()
+            connection.request("POST", "/predict", body, headers)
+            response = connection.getresponse()
+            response.read()
+            if response.status == 200:
+                times.append(1000 * (time.perf_counter() - began))
+        connection.close()
+
+    _together([client] * clients)
+    return times
+
+
+def _open_loop(
+    server: Running, body: bytes, headers: Any, rate: float, seconds: float, clients: int = 24
+) -> tuple[list[float], list[float], list[float], int]:
+    """Milliseconds of the accepted, the refused and of /health/live, at a constant rate of arrivals; each is
+    timed from the moment at which it was due, so that a slow answer hides no later one."""
+    accepted: list[float] = []
+    refused: list[float] = []
+    live: list[float] = []
+    missed = [0]
+    begin, tickets, lock = time.monotonic() + 0.2, iter(range(int(rate * seconds))), threading.Lock()
+
+    def client() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+        while True:
+            with lock:
+                ticket = next(tickets, None)
+            if ticket is None:
+                break
+            due = begin + ticket / rate
+            time.sleep(max(due - time.monotonic(), 0))
+            sent = time.monotonic()
+            try:
+                connection.request("POST", "/predict", body, headers)
+                response = connection.getresponse()
+                response.read()
+            except (OSError, http.client.HTTPException):
+                connection.close()
+                missed[0] += 1
+                continue
+            (accepted if response.status == 200 else refused).append(1000 * (time.monotonic() - sent))
+        connection.close()
+
+    def probe() -> None:
+        while time.monotonic() < begin + seconds:
+            began = time.monotonic()
+            server.ask("GET", "/health/live")
+            live.append(1000 * (time.monotonic() - began))
+            time.sleep(0.1)
+
+    _together([*[client] * clients, probe])
+    return accepted, refused, live, missed[0]
+
+
+def _together(work: list[Callable[[], None]]) -> None:
+    threads = [threading.Thread(target=one) for one in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+# --- bombs ---
+
+
+def bombs() -> dict[str, Any]:
+    """Extra MiB at the peak and CPU-seconds that each bomb costs, of each process and of all."""
+    found = {}
+    for name, fields in _bombs().items():
+        with serving() as server:
+            server.predict(audio_file=clip(), text=TEXT)
+            pids = family(server)
+            before = {pid: (peak(pid), cpu(pid)) for pid in pids}
+            body, headers = fields() if callable(fields) else form(**fields)
+            answer = server.ask("POST", "/predict", body, headers)
+            left = [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+            found[name] = {
+                "bytes": len(body),
+                "code": answer.code,
+                "MiB": [round(peak(pid) - before[pid][0], 1) for pid in left],
+                "cpu_s": round(sum(cpu(pid) - before[pid][1] for pid in left), 2),
+            }
+    return found
+
+
+def _bombs() -> dict[str, Any]:
+    def flac(seconds: int) -> bytes:
+        file = io.BytesIO()
+        soundfile.write(file, np.zeros(16_000 * seconds, np.int16), 16_000, format="FLAC")
+        return file.getvalue()
+
+    def opus() -> bytes:
+        import av
+
+        file = io.BytesIO()
+        rng = np.random.default_rng(0)
+        with av.open(file, "w", format="ogg") as container:
+            stream = container.add_stream("libopus", rate=48_000, layout="mono")
+            stream.bit_rate = 256_000
+            for at in range(850):
+                noise = rng.integers(-9000, 9000, (1, 48_000), dtype=np.int16)
+                frame = av.AudioFrame.from_ndarray(noise, format="s16", layout="mono")
+                frame.sample_rate, frame.pts = 48_000, 48_000 * at
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        return file.getvalue()
+
+    lie = bytearray(clip())
+    lie[40:44] = (2**31 - 2**17).to_bytes(4, "little")
+
+    def compressed() -> tuple[bytes, dict[str, str]]:
+        import gzip
+
+        return gzip.compress(bytes(100 * 2**20)), {**form(text="a")[1], "Content-Encoding": "gzip"}
+
+    return {
+        "FLAC of 10 minutes of silence": {"audio_file": flac(600)},
+        "FLAC within the limit": {"audio_file": flac(290)},
+        "PNG of 169 megapixels": {"image_file": png(13_000, 13_000, 1, 0, bytes(13_000 * 1626))},
+        "Opus of 25 MB": {"audio_file": opus()},
+        "WAV header that lies": {"audio_file": bytes(lie)},
+        "gzip of 100 MB": compressed,
+    }
+
+
+# --- growth ---
+
+
+def growth(last: int = 20_000) -> dict[str, Any]:
+    """MiB, files and threads of each process at request 2,000 and at the last, of mixed requests."""
+    rng = np.random.default_rng(0)
+    whole, noise = clip(14.0), bytes(rng.integers(0, 255, 5000, dtype=np.uint8))
+    early: list[dict[str, int | float]] = []
+    with serving() as server:
+        for number in range(1, last + 1):
+            draw = rng.random()
+            if draw < 0.6:
+                server.ask("POST", f"/predict?text=request+{number}")
+            elif draw < 0.93:
+                server.predict(audio_file=clip(float(rng.uniform(0.3, 2.0))), text=TEXT)
+            elif draw < 0.95:
+                server.predict(audio_file=whole, timeline="true")
+            elif draw < 0.98:
+                server.predict(audio_file=noise)
+            else:
+                connection = server.connect()
+                connection.sendall(
+                    b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nab"
+                )
+                connection.close()
+            if number == 2000:
+                early = [_state(pid) for pid in family(server)]
+        late = [_state(pid) for pid in family(server)]
+    return {"requests": last, "at 2,000": early, "at the end": late}
+
+
+def _state(pid: int) -> dict[str, int | float]:
+    count = lambda folder: len(list(Path(f"/proc/{pid}/{folder}").iterdir()))  # noqa: E731
+    return {"MiB": round(memory(pid), 1), "files": count("fd"), "threads": count("task")}
+
+
+if __name__ == "__main__":
+    main()
