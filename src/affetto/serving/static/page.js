@@ -58,8 +58,8 @@ async function fetched(path, options = {}) {
 async function readNotice() {
   const notice = await fetched("notice").catch(() => null);
   if (!notice) return;
-  const contact = notice.contact ? ` Questions: ${notice.contact}.` : "";
-  byId("told").textContent = `${notice.text}${contact}`;
+  if (notice.complete) byId("told").textContent = notice.text;
+  else byId("told").append(` It serves the purpose: ${notice.purpose}.`);
   if (notice.key_required) askForKey();
   else await readLabels();
 }
@@ -169,7 +169,7 @@ function finish(answer, peaks, command) {
   const name = answer.emotion || (answer.reason === "no_speech" ? wording.nobody : wording.unsure);
   say(`${capital(name)}${answer.emotion ? `, ${share(answer.confidence)} confident` : ""}. Answered in ${answer.elapsed.toFixed(2)} s.`);
   byId("answer").focus({ preventScroll: true });
-  byId("answer").scrollIntoView({ block: "nearest" });
+  byId("answer").scrollIntoView({ block: innerWidth > 760 ? "nearest" : "start" });
 }
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
@@ -290,7 +290,8 @@ function showListening(on) {
   byId("listened").textContent = clock(0);
   byId("rightnow").replaceChildren();
   byId("recordname").textContent = on ? "Stop" : "Start speaking";
-  byId("record").setAttribute("aria-pressed", on);
+  if (on) byId("ask").setAttribute("aria-disabled", "true");
+  else byId("ask").removeAttribute("aria-disabled");
   byId("record").style.setProperty("--level", 0);
   byId("recordicon").setAttribute("d", on ? STOP : START);
   for (const name of ["transcript", "elsewhere"]) byId(name).hidden = on || byId(name).hidden;
