@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from affetto.labels import EMOTIONS
 from affetto.records import Prediction, Segment, Span, Verdict, Word
-from affetto.serving.page import POLICY, assets
+from affetto.serving.assets import POLICY, read_files
 
 KEY = "s3cret"
 
@@ -95,8 +95,8 @@ class Fake:
         )
 
     def page(self, request: Request) -> Response:
-        asset = assets()[request.path_params.get("name", "")]
-        return Response(asset.content, media_type=asset.kind, headers={"Content-Security-Policy": POLICY})
+        file = read_files()[request.path_params.get("name", "index.html")]
+        return Response(file.data, media_type=file.type, headers={"Content-Security-Policy": POLICY})
 
     def notice(self, request: Request) -> Response:
         told = {"text": "…", "purpose": "demo", "complete": False, "key_required": self.key is not None}

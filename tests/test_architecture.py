@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "timeline": {"align"},
     "predictor": {"bundle", "media", "features", "align", "timeline"},
     "search": {"predictor"},
-    "serving": {"predictor", "search"},
+    "serving": {"predictor", "search", "timeline"},
     "learn.config": {"learn.settings"},
     "learn.settings": set(),
     "learn.layers": set(),

@@ -46,7 +46,7 @@ function showDetails() {
     Object.assign(element("th", {}, data.views[view]), { scope: "row" }), element("td", {}, chip(verdict[0])),
     element("td", {}, percent(verdict[1])),
     element("td", { className: "quiet" }, verdict[2] === null ? "" : `counts ${Math.round(verdict[2] * 100)}%`)));
-  byId("details").replaceChildren(left, element("table", {}, ...verdicts.filter(Boolean)));
+  byId("details").replaceChildren(left, element("table", { ariaLabel: "Who said so" }, ...verdicts.filter(Boolean)));
 }
 
 function describe() {

@@ -23,15 +23,15 @@ POLICY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Asset:
-    """A file for the browser: its bytes and its content type."""
+class File:
+    """A file for the browser: its content type and its bytes."""
 
-    content: bytes
-    kind: str
+    type: str
+    data: bytes
 
 
-def assets() -> dict[str, Asset]:
-    """The page under the name "", and by name the files that it asks for below `static/`."""
+def read_files() -> dict[str, File]:
+    """The page, `index.html`, and the files that it asks for below `static/`, by name."""
     wording = {
         "nobody": NOBODY,
         "unsure": UNSURE,
@@ -49,15 +49,15 @@ def assets() -> dict[str, Asset]:
     script = [_timeline("picture.js"), _timeline("page.js")]
     script += [_static(name) for name in ("answer.js", "microphone.js", "page.js")]
     return {
-        "": Asset(page.encode(), "text/html; charset=utf-8"),
+        "index.html": _text("html", page),
         "page.css": _text("css", _timeline("page.css"), _palette(), _static("page.css")),
         "page.js": _text("javascript", *script),
         "worklet.js": _text("javascript", _static("worklet.js")),
     }
 
 
-def _text(kind: str, *texts: str) -> Asset:
-    return Asset("\n".join(texts).encode(), f"text/{kind}; charset=utf-8")
+def _text(kind: str, *texts: str) -> File:
+    return File(f"text/{kind}; charset=utf-8", "\n".join(texts).encode())
 
 
 def _static(name: str) -> str:
