@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -17,6 +18,9 @@ from affetto.errors import ConfigError, MediaError
 from affetto.records import Word
 from affetto.serving.client import Client, ServerError
 from fake_server import KEY, PREDICTION, STEPS, Fake, serving
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTED = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +198,14 @@ def test_an_error_of_a_stream_is_raised(server: Fake) -> None:
         stream.finish()
     assert caught.value.request_id == "r-3"
     stream.close()
+
+
+@pytest.mark.parametrize("code", re.findall(r"^```py\n(.*?)^```", DOCUMENTED, re.DOTALL | re.MULTILINE))
+def test_the_documented_examples_run(server: Fake, code: str) -> None:
+    code = code.replace("http://127.0.0.1:8000", server.url)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "anger" in done.stdout
 
 
 def test_the_client_loads_no_server() -> None:

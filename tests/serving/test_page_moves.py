@@ -271,6 +271,21 @@ def test_a_stream_that_fails_says_why_and_lets_go_of_the_microphone(server: Fake
     assert not shown(tab, "listening")
 
 
+def test_the_documented_javascript_runs(server: Fake, tab: Tab) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "clients.md").read_text(encoding="utf-8")
+    code = (
+        page.split("```js\n")[1]
+        .split("```")[0]
+        .replace("ws://127.0.0.1:8000", server.url.replace("http", "ws"))
+    )
+    tab.ask(f"{code}; window.documented = listenTo; 0")
+    tab.ask("window.steps = []; 0")
+    heard = tab.ask("documented(new Int16Array(32000).fill(7), 16000, (step) => steps.push(step.emotion))")
+    assert heard == json.loads(json.dumps(PREDICTION.to_dict()))
+    assert tab.ask("steps") == [step.emotion for step in PREDICTION.segments]
+    assert server.heard == np.full(32_000, 7, "<i2").tobytes()
+
+
 def test_a_key_is_asked_for_where_there_is_one(server: Fake, tab: Tab) -> None:
     assert not shown(tab, "key")
     server.key = KEY

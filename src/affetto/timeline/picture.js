@@ -161,12 +161,13 @@ function drawWave(pen, row, left, right, from, to) {
   for (let x = left; x < right; x += 3) {
     const time = from + (x - left) / second;
     const first = Math.floor(time / data.peaks.seconds);
+    if (first >= peaks.length) break;
     const last = Math.max(Math.ceil((time + 3 / second) / data.peaks.seconds), first + 1);
     let peak = 0;
     for (let i = first; i < last && i < peaks.length; i++) peak = Math.max(peak, peaks[i]);
     const span = data.spans[lastBefore(starts.spans, time)];
     const height = Math.max((peak / 255) ** 0.7 * row.height, 1.5);
-    pen.fillStyle = colourOf(span ? span[2] : SILENT);
+    pen.fillStyle = colourOf(span && time <= span[1] ? span[2] : SILENT);
     pen.fillRect(x, middle - height / 2, 2, height);
   }
 }
