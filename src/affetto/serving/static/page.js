@@ -19,7 +19,7 @@ const key = () => byId("key").value.trim();
 
 function tellProblem({ code, message, request_id, retryable }, again) {
   const meta = [new Date().toLocaleTimeString([], { timeStyle: "short" }), code, request_id && `request ${request_id}`].filter(Boolean);
-  const item = element("li", {}, element("p", {}, message), element("p", { className: "quiet" }, meta.join(" · ")));
+  const item = element("div", {}, element("p", {}, message), element("p", { className: "quiet" }, meta.join(" · ")));
   const buttons = element("p", { className: "copies" });
   const leave = () => {
     item.remove();
@@ -125,8 +125,14 @@ async function decoded(file) {
 
 // --- asking ---
 
+function isBusy() {
+  if (asked) say("One moment: the answer to your last question is on its way.");
+  if (microphone) say("Stop speaking first.");
+  return Boolean(asked || microphone);
+}
+
 async function ask() {
-  if (asked || microphone) return;
+  if (isBusy()) return;
   const text = byId("text").value.trim();
   if (!text && !inputs.audio && !inputs.image && !inputs.words) {
     say("Speak, write something, or choose a file first.");
@@ -259,7 +265,7 @@ function showNow(heard) {
 }
 
 async function speak() {
-  if (asked || microphone) return;
+  if (isBusy()) return;
   const tell = live();
   const text = (tell.heard.text = byId("text").value.trim());
   showListening(true);
@@ -290,8 +296,10 @@ function showListening(on) {
   byId("listened").textContent = clock(0);
   byId("rightnow").replaceChildren();
   byId("recordname").textContent = on ? "Stop" : "Start speaking";
-  if (on) byId("ask").setAttribute("aria-disabled", "true");
-  else byId("ask").removeAttribute("aria-disabled");
+  for (const name of ["ask", "clear"]) {
+    if (on) byId(name).setAttribute("aria-disabled", "true");
+    else byId(name).removeAttribute("aria-disabled");
+  }
   byId("record").style.setProperty("--level", 0);
   byId("recordicon").setAttribute("d", on ? STOP : START);
   for (const name of ["transcript", "elsewhere"]) byId(name).hidden = on || byId(name).hidden;
@@ -305,6 +313,7 @@ const STOP = "M7 9a2 2 0 0 1 2-2h6a2 2 0 0 1 2 2v6a2 2 0 0 1-2 2H9a2 2 0 0 1-2-2
 // --- hands and keys ---
 
 function clear() {
+  if (microphone) return isBusy();
   if (asked) asked.abort();
   Object.keys(inputs).forEach((kind) => pick(kind, null));
   byId("text").value = "";
