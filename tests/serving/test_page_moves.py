@@ -238,9 +238,9 @@ def test_what_goes_wrong_is_said_with_what_to_do(server: Fake, tab: Tab, tmp_pat
     tab.until("document.getElementById('answer').checkVisibility()")
     assert not shown(tab, "problems")
 
-    server.fail(400, "audio_corrupt", "cannot be decoded: copy it again")
+    server.fail(400, "audio_corrupt", "audio_file: cannot be decoded, copy it again")
     click(tab, "ask")
-    tab.until("document.getElementById('problems').innerText.includes('copy it again')")
+    tab.until("document.getElementById('problems').innerText.includes('The recording: cannot be decoded')")
     assert tab.ask("[...document.querySelectorAll('#problems button')].map((b) => b.innerText)") == [
         "Dismiss"
     ]
@@ -299,6 +299,7 @@ def test_a_key_is_asked_for_where_there_is_one(server: Fake, tab: Tab) -> None:
         tab.until(f"document.getElementById('{name}').checkVisibility()")
         if not answered:
             assert tab.ask("document.activeElement.id") == "key"
+            assert "Type another at the top" in text_of(tab, "problems")
 
 
 def test_everybody_can_use_it(server: Fake, tab: Tab) -> None:

@@ -17,9 +17,16 @@ const key = () => byId("key").value.trim();
 
 // --- what went wrong ---
 
+// The server speaks of the fields of a form and says how programs send a key; here is what people see.
+const FIELDS = { audio_file: "The recording:", image_file: "The picture:", words: "The words with times:", text: "The words:" };
+const KEYS = {
+  key_missing: "This server asks for a key. Type it at the top, then ask again.",
+  key_wrong: "This is no key of this server. Type another at the top, then ask again.",
+};
+
 function tellProblem({ code, message, request_id, retryable }, again) {
   const meta = [new Date().toLocaleTimeString([], { timeStyle: "short" }), code, request_id && `request ${request_id}`].filter(Boolean);
-  const item = element("div", {}, element("p", {}, message), element("p", { className: "quiet" }, meta.join(" · ")));
+  const item = element("div", {}, element("p", {}, KEYS[code] || message.replace(/^(\w+):/, (field, name) => FIELDS[name] || field)), element("p", { className: "quiet" }, meta.join(" · ")));
   const buttons = element("p", { className: "copies" });
   const leave = () => {
     item.remove();
