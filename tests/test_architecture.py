@@ -30,8 +30,9 @@ ALLOWED: dict[str, set[str]] = {
     "timeline": {"align"},
     "predictor": {"bundle", "media", "features", "align", "timeline"},
     "search": {"predictor"},
-    # Limits and the decoding worker are media's, words with times are align's, bundles are verified by bundle.
-    "serving": {"predictor", "search", "bundle", "media", "align"},
+    # Limits and the decoding worker are media's, words with times are align's, bundles are verified by bundle,
+    # and the page has the picture of a timeline.
+    "serving": {"predictor", "search", "bundle", "media", "align", "timeline"},
     "learn.config": {"learn.settings"},
     "learn.settings": set(),
     "learn.layers": set(),

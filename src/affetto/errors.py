@@ -65,6 +65,8 @@ CODES: dict[str, str] = {
     "loss_not_finite": "training met a NaN or infinite loss",
     "parity_failed": "an exported part differs from the model it was made from",
     "extra_missing": "the feature needs an optional dependency",
+    "server_unreachable": "a server of affetto that does not answer, or broke off",
+    "server_refused": "a server's error whose code this version does not know",
     "option_invalid": "a command-line value that cannot be understood",
     "output_unwritable": "the output cannot be written",
     # serving: requests

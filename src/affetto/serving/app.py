@@ -15,11 +15,12 @@ import affetto
 from affetto.errors import ServingError
 from affetto.predictor import Predictor
 from affetto.serving import oip, routes, schemas, stream
+from affetto.serving.assets import read_files
 from affetto.serving.auth import Keys, anyone
 from affetto.serving.guard import Guard
 from affetto.serving.limits import Limits
 from affetto.serving.metrics import Metrics
-from affetto.serving.page import page_router, read_files
+from affetto.serving.page import page_router
 from affetto.serving.pool import Pool, Start
 from affetto.serving.purpose import Purpose
 from affetto.serving.server import Server

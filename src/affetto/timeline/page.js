@@ -46,7 +46,7 @@ function showDetails() {
     Object.assign(element("th", {}, data.views[view]), { scope: "row" }), element("td", {}, chip(verdict[0])),
     element("td", {}, percent(verdict[1])),
     element("td", { className: "quiet" }, verdict[2] === null ? "" : `counts ${Math.round(verdict[2] * 100)}%`)));
-  byId("details").replaceChildren(left, element("table", {}, ...verdicts.filter(Boolean)));
+  byId("details").replaceChildren(left, element("table", { ariaLabel: "Who said so" }, ...verdicts.filter(Boolean)));
 }
 
 function describe() {
@@ -61,6 +61,8 @@ function describe() {
 
 // --- moving ---
 
+const audio = byId("audio");
+let rows = []; // of the list of spans
 let current = -1;
 let told = null;
 function moved() {
@@ -193,7 +195,10 @@ function listenToHands() {
   };
   overview.addEventListener("pointerdown", glide);
   overview.addEventListener("pointermove", glide);
-  rows.forEach((row, i) => row.querySelector("button").addEventListener("click", () => seek(data.spans[i][0])));
+  byId("spans").addEventListener("click", (event) => {
+    const row = event.target.closest("button") && event.target.closest("li");
+    if (row) seek(data.spans[rows.indexOf(row)][0]);
+  });
   byId("in").addEventListener("click", () => zoom(2));
   byId("out").addEventListener("click", () => zoom(0.5));
   byId("fit").addEventListener("click", () => show(0, whole));
@@ -219,13 +224,23 @@ function listenToSound() {
   });
 }
 
-section.hidden = false;
-byId("end").textContent = clock(whole);
-chart.setAttribute("aria-valuemax", whole.toFixed(1));
+const redraw = () => { readTheme(); layout(); draw(); showDetails(); };
+
+// Show these numbers, from their start.
+function present(given) {
+  take(given);
+  rows = [...byId("spans").children];
+  [at, hover, current, told] = [0, null, -1, null];
+  [view.from, view.to] = [0, whole];
+  section.hidden = false;
+  byId("end").textContent = clock(whole);
+  chart.setAttribute("aria-valuemax", whole.toFixed(1));
+  redraw();
+  moved();
+}
+
+if (byId("data")) present(JSON.parse(byId("data").textContent));
 listenToHands();
 listenToSound();
-const redraw = () => { readTheme(); layout(); draw(); showDetails(); };
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-new ResizeObserver(() => chart.clientWidth !== box.width && redraw()).observe(section);
-redraw();
-moved();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => data && redraw());
+new ResizeObserver(() => data && chart.clientWidth !== box.width && redraw()).observe(section);

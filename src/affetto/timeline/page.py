@@ -51,7 +51,7 @@ COLOURS: Mapping[str, tuple[str, str]] = {
     "sadness": ("#2d3a94", "#5a7cf0"),
     "surprise": ("#1492d6", "#1fb0df"),
 }
-_OTHERS = (("#7a5230", "#c9a27e"), ("#5c7a00", "#b5d334"), ("#a0466b", "#f29bbd"), ("#3f6c73", "#8fc1c9"))
+OTHERS = (("#7a5230", "#c9a27e"), ("#5c7a00", "#b5d334"), ("#a0466b", "#f29bbd"), ("#3f6c73", "#8fc1c9"))
 Colours = Mapping[str, str]  # emotion to a CSS colour
 _ESTIMATED = "<p class=note><em>Words in italics</em>: when they were said is estimated, not measured.</p>"
 _SILENT, _UNSURE = -1, -2  # where the page's numbers name no emotion
@@ -200,7 +200,7 @@ def _peaks(peaks: Peaks | None) -> dict[str, Any] | None:
 def _palette(names: Sequence[str]) -> str:
     """The colours as CSS variables `--e0`, `--e1` and so on, in the order of the labels."""
     others = [name for name in names if name not in COLOURS]
-    spare = {name: _OTHERS[i % len(_OTHERS)] for i, name in enumerate(others)}
+    spare = {name: OTHERS[i % len(OTHERS)] for i, name in enumerate(others)}
     pairs = [COLOURS.get(name) or spare[name] for name in names]
     light, dark = ("".join(f"--e{i}:{pair[theme]};" for i, pair in enumerate(pairs)) for theme in (0, 1))
     return f":root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"

@@ -3,25 +3,28 @@
 "use strict";
 const byId = (id) => document.getElementById(id);
 const section = byId("timeline");
-const data = JSON.parse(byId("data").textContent);
 const [chart, picture, cursor, overview] = ["chart", "picture", "cursor", "overview"].map(byId);
-const audio = byId("audio");
-const rows = [...byId("spans").children];
 const SILENT = -1, UNSURE = -2;
 const SHORTEST = 1; // seconds that the window shows at least
 const GAP = 10, AXIS = 22, WAVE = 72, SPAN = 30, WORDS = 60;
 const FONT = getComputedStyle(document.body).fontFamily;
 
-const whole = Math.max(data.length, 0.5);
-const view = { from: 0, to: whole };
+let data, starts, phrases, peaks, whole; // what is shown
+const view = { from: 0, to: 0 };
 let at = 0; // the playhead
 let hover = null;
 let theme = {};
 let box = {}; // where the rows of the picture are
 
-const starts = { steps: data.steps.map((s) => s[0]), spans: data.spans.map((s) => s[0]) };
-const phrases = cutPhrases();
-const peaks = data.peaks && Uint8Array.from(atob(data.peaks.bytes), (c) => c.charCodeAt(0));
+// Take other numbers: those of `page.py`, but peaks may also be bytes already.
+function take(given) {
+  data = given;
+  whole = Math.max(data.length, 0.5);
+  starts = { steps: data.steps.map((s) => s[0]), spans: data.spans.map((s) => s[0]) };
+  phrases = cutPhrases();
+  const bytes = data.peaks && data.peaks.bytes;
+  peaks = typeof bytes === "string" ? Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0)) : bytes;
+}
 
 function cutPhrases() {
   let from = 0;
@@ -158,12 +161,13 @@ function drawWave(pen, row, left, right, from, to) {
   for (let x = left; x < right; x += 3) {
     const time = from + (x - left) / second;
     const first = Math.floor(time / data.peaks.seconds);
+    if (first >= peaks.length) break;
     const last = Math.max(Math.ceil((time + 3 / second) / data.peaks.seconds), first + 1);
     let peak = 0;
     for (let i = first; i < last && i < peaks.length; i++) peak = Math.max(peak, peaks[i]);
     const span = data.spans[lastBefore(starts.spans, time)];
     const height = Math.max((peak / 255) ** 0.7 * row.height, 1.5);
-    pen.fillStyle = colourOf(span ? span[2] : SILENT);
+    pen.fillStyle = colourOf(span && time <= span[1] ? span[2] : SILENT);
     pen.fillRect(x, middle - height / 2, 2, height);
   }
 }
