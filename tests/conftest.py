@@ -296,7 +296,8 @@ def _fusion() -> bytes:
         view = "text" if task == "language" else "speech"
         draw.output(f"{task}.{view}", "float", ["B", classes], values)
         draw.output(f"{task}.vote", "float", ["B", classes], values)
-    draw.output("embedding.fused", "float", ["B", WIDTH], everything)
+    for view, values in {"fused": everything, **said}.items():
+        draw.output(f"embedding.{view}", "float", ["B", WIDTH], values)
     return draw.bytes()
 
 

@@ -140,10 +140,31 @@ class CorpusInfo(BaseModel, frozen=True, extra="forbid"):
     clips: int | None = None
 
 
+class EmbeddingInfo(BaseModel, frozen=True, extra="forbid"):
+    """The space of a model with towers: what means the same lies together there, whatever its modality.
+
+    The fusion part gives `embedding.MODALITY` [B width] of unit length. `scale` turns cosines into logits;
+    `templates` are what a class's name is put into ({}) when it is asked for in words.
+    """
+
+    width: int = Field(gt=0)
+    modalities: tuple[str, ...] = Field(min_length=1)
+    scale: float = Field(gt=0)
+    templates: tuple[str, ...] = Field(default=("{}",), min_length=1)
+
+    @field_validator("templates")
+    @classmethod
+    def _have_a_place(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+        if not all("{}" in template for template in templates):
+            raise ValueError(f"templates {templates}: each needs {{}}, the place of a class's name")
+        return templates
+
+
 class BundleInfo(BaseModel, frozen=True, extra="forbid"):
     """`bundle.json`. `calibration` is keyed by precision, task and subset (see `subset_key`).
 
-    `views` are all views of the fusion. `reserved` names, per corpus, the people that training never saw.
+    `views` are all views of the fusion; `embedding` is the space that they share, in a model with towers.
+    `reserved` names, per corpus, the people that training never saw.
     `files` maps every other file of the bundle to its sha256 (lower-case hex); the writer fills it in.
     """
 
@@ -154,6 +175,7 @@ class BundleInfo(BaseModel, frozen=True, extra="forbid"):
     tasks: tuple[TaskInfo, ...] = Field(min_length=1)
     views: tuple[str, ...] = Field(min_length=1)
     parts: Parts
+    embedding: EmbeddingInfo | None = None
     calibration: Mapping[str, Mapping[str, Mapping[str, Calibration]]] = {}
     corpora: tuple[CorpusInfo, ...] = ()
     reserved: Mapping[str, tuple[str, ...]] = {}
@@ -184,6 +206,8 @@ class BundleInfo(BaseModel, frozen=True, extra="forbid"):
                 raise ValueError(f"task {task.name!r} names a label twice")
             if not set(task.views) <= set(self.views):
                 raise ValueError(f"task {task.name!r} has a view that the bundle does not: {task.views}")
+        if self.embedding is not None and not set(self.embedding.modalities) <= set(self.parts.modalities()):
+            raise ValueError(f"the embedding names a modality without a part: {self.embedding.modalities}")
         if self.parts.text is not None and self.files and "tokenizer.json" not in self.files:
             raise ValueError("the text part needs tokenizer.json")
         return self
@@ -285,6 +309,8 @@ def describe(bundle: Bundle) -> str:
     lines = [f"{info.name} {info.version} ({info.licence}), sha256 {bundle.sha256[:12]}"]
     lines += [f"task {t.name} ({t.kind}): {', '.join(t.labels) or 'a number'}" for t in info.tasks]
     lines.append(f"parts: {', '.join(info.parts.modalities())}; precisions: {', '.join(bundle.precisions())}")
+    if info.embedding is not None:
+        lines.append(f"one space of {info.embedding.width} for {', '.join(info.embedding.modalities)}")
     if info.parts.text is not None:
         lines.append(f"reads text in: {', '.join(info.parts.text.languages)}")
     lines += [

@@ -57,6 +57,7 @@ CODES: dict[str, str] = {
     "bundle_not_found": "the folder or zip is not a bundle",
     "bundle_invalid": "bundle.json cannot be understood",
     "bundle_tampered": "a file's sha256 differs from the one in bundle.json",
+    "no_shared_space": "the bundle has no towers, so its media have no place in one space",
     "config_unknown_key": "a setting that does not exist",
     "config_invalid": "a setting whose value is of the wrong type or out of range",
     "experiment_unknown": "no experiment has this name",

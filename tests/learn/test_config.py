@@ -124,6 +124,14 @@ def test_unknown_keys_are_refused_with_the_nearest(config, setting, path, neares
         ("data.fold=1", "give both or neither"),
         ("data={folds: 3, fold: 3}", "data.fold: expected 0 to 2, got 3"),
         ("train.stages.0.epochs=3", "train.stages.0: give exactly one of steps and epochs"),
+        (
+            "train.stages.1.contrastive.distillation=1",
+            "train.stages.1.contrastive: distillation goes from text and vision to speech, got speech, text",
+        ),
+        (
+            "train.stages.0.contrastive.loss=sigmoid",
+            "train.stages.0.contrastive: sigmoid compares modalities, the stage has speech",
+        ),
         ("train.stages.0.modalities=[vision]", "the model has speech, text"),
         ("train.stages.1.name=speech", "train.stages: 'speech' is there twice"),
         ("model.tasks.0.labels=[]", "a single-label task needs labels"),

@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 
 from affetto.bundle import FUSION, Bundle, Calibration, CorpusInfo, open_bundle
 from affetto.errors import BundleError, TrainingError
-from affetto.features.text import train_tokenizer
+from affetto.features.text import encode, train_tokenizer
 from affetto.labels import EMOTIONS
 from affetto.learn.config import FusionConfig, ModelConfig, SpeechConfig, TaskConfig, TextConfig, VisionConfig
 from affetto.learn.export import writer
@@ -122,6 +122,7 @@ OTHERS = {
     },
     "text words, crossmodal": {"text": TextConfig(name="words", vocab_size=300, width=8)},
     "cnn of four stages, late": {"speech": SpeechConfig(n_mels=16, channels=(4, 4, 4, 4), layers=1)},
+    "vit, towers": {"vision": VisionConfig(name="vit", size=PICTURE, width=16, layers=1, heads=2)},
     "text cnn, hybrid": {"text": TextConfig(name="cnn", vocab_size=300, width=16)},
     "text transformer, gated": {"text": TextConfig(vocab_size=300, width=16, layers=1, heads=2)},
     "vit, hybrid": {"vision": VisionConfig(name="vit", size=PICTURE, width=16, layers=1, heads=2)},
@@ -337,6 +338,30 @@ def test_parts_made_again_are_the_parts_that_were_shipped(
             assert value == pytest.approx(fp32.fuse(b)[name], abs=1e-6)
     kept = json.loads(again.read("parity.json"))
     assert "int8_vs_fp32" in kept  # what was measured when the bundle was written
+
+
+def test_towers_bring_their_space(tmp_path: Path) -> None:
+    torch.manual_seed(4)
+    config = ModelConfig(
+        dim=8,
+        text=TextConfig(name="words", vocab_size=300, max_tokens=8, width=8),
+        fusion=FusionConfig(name="towers", trunk=True, templates=("{}", "it is {}")),
+        tasks=(TaskConfig("colour", labels=("red", "green"), head="probe"),),
+    )
+    model = writer.rounded(build_recogniser(config))
+    tokenizer = train_tokenizer(["it is red", "it is green"], 300)
+    bundle = writer.write_bundle(
+        model, config, tmp_path / "towers", writer.Facts("towers", "1", "CC0-1.0", ("en",)),
+        tokenizer=tokenizer.to_str().encode(), precisions=("fp32",),
+    )  # fmt: skip
+    space = bundle.info.embedding
+    assert space is not None
+    assert (space.width, space.modalities, space.templates) == (8, ("text",), ("{}", "it is {}"))
+    assert space.scale == pytest.approx(float(model.fusion.scale.detach()))
+    ids = torch.from_numpy(encode(tokenizer, "it is red", 8))[None]
+    with torch.inference_mode():
+        expected = model({"text": Track(ids, torch.ones_like(ids, dtype=torch.bool))}).embeddings["text"][0]
+    assert Predictor(bundle).embed(text="it is red") == pytest.approx(expected.numpy(), abs=1e-5)
 
 
 def test_a_single_modality_is_a_bundle_too(tmp_path: Path) -> None:

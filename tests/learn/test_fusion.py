@@ -74,7 +74,7 @@ class TestForms:
         form = fusion(name)
         views = form(tracks())
         assert tuple(views.vectors) == tuple(views.tracks) == tuple(views.present) == form.views
-        assert form.views == (MODALITIES if name == "late" else (FUSED, *MODALITIES))
+        assert form.views == (MODALITIES if name in LEVELS["decision"] else (FUSED, *MODALITIES))
         for view in form.views:
             assert views.vectors[view].shape == (3, DIM)
             assert views.tracks[view].values.shape[::2] == (3, DIM)
@@ -115,7 +115,7 @@ class TestForms:
         holed = {**whole, "speech": absent_row(whole["speech"], 1)}
         same(form(whole), form(holed), slice(0, 1))
         same(form(whole), form(holed), slice(2, 3))
-        if name != "late":
+        if name not in LEVELS["decision"]:
             difference = form(whole).vectors[FUSED][1] - form(holed).vectors[FUSED][1]
             assert difference.abs().max() > 1e-5
 

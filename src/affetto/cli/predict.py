@@ -21,13 +21,14 @@ from affetto.errors import AffettoError, ConfigError, DataError
 from affetto.records import Clip, Prediction
 
 if TYPE_CHECKING:
-    from affetto.predictor import Predictor
+    from affetto.predictor import Predictor, ZeroShot
     from affetto.predictor.inputs import Decoder
 
 AUDIO = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".m4a")
 FILMS = (".mp4", ".m4v", ".mov", ".webm", ".mkv")
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 MANIFESTS = (".csv", ".jsonl", ".parquet")
+ZERO_SHOT = "zero_shot"
 SOME_FAILED, NONE_ANSWERED = 3, 2
 
 
@@ -48,6 +49,9 @@ def predict(
     text: Annotated[str | None, typer.Option(help="What was said.")] = None,
     image: Annotated[str | None, typer.Option(help="A picture of the face.")] = None,
     labels: Annotated[str | None, typer.Option(help="Only these emotions are possible: happy,sad.")] = None,
+    zero_shot: Annotated[
+        str | None, typer.Option(help="Which of these words fits best: delighted,bored,worried.")
+    ] = None,
     language: Annotated[str | None, typer.Option(help="Language of the words, like en or de.")] = None,
     words: Annotated[
         str | None, typer.Option(help="What was said and when: SRT, VTT, TextGrid, CTM, Whisper JSON, CSV.")
@@ -91,13 +95,15 @@ def predict(
 
         predictor = load(bundle, precision=precision, decoder=decoder)
         predictor.prepare(m for item in items.all for m in item.modalities())
-        write = row_writer(sink, output.suffix, predictor.labels) if sink and output else None
+        asked = _zero_shot(predictor, zero_shot)
+        more = (ZERO_SHOT,) if asked else ()
+        write = row_writer(sink, output.suffix, predictor.labels, more) if sink and output else None
         if items.several:
-            code = _many(predictor, items.all, kept, as_json, write)
+            code = _many(predictor, items.all, kept, as_json, write, asked)
         else:
             code = 0
             item = with_words(items.all[0], words, transcribe, decoder)
-            _one(predictor, item, kept, as_json, write, timeline or [], decoder)
+            _one(predictor, item, kept, as_json, write, timeline or [], decoder, asked)
     raise typer.Exit(code)
 
 
@@ -213,12 +219,13 @@ def _one(
     write: RowWriter | None,
     timelines: Sequence[Path],
     decoder: Decoder | None,
+    asked: ZeroShot | None,
 ) -> None:
-    prediction = _answered(predictor, item, labels)
+    prediction = _named(asked, item, _answered(predictor, item, labels))
     for path in timelines:
         write_timeline(prediction, item, path, decoder)
     if write is not None:
-        write(item.name, prediction)
+        write(item.name, prediction, **_more(prediction))
     if as_json:
         print(json.dumps(prediction.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
         return
@@ -260,6 +267,7 @@ def _many(
     labels: list[str] | None,
     as_json: bool,
     write: RowWriter | None,
+    asked: ZeroShot | None,
 ) -> int:
     """Answer items one by one: rows to `write`, else to stdout (a table for people). The exit code."""
     from rich.console import Console
@@ -269,17 +277,20 @@ def _many(
     console = Console()
     for_people = write is None and not as_json and console.is_terminal
     if write is None and not for_people:
-        write = row_writer(sys.stdout, ".jsonl" if as_json else ".csv", predictor.labels)
+        write = row_writer(
+            sys.stdout, ".jsonl" if as_json else ".csv", predictor.labels, (ZERO_SHOT,) if asked else ()
+        )
     answered: list[tuple[str, Prediction]] = []
     failed: list[tuple[str, AffettoError]] = []
     clips = tracked([item.clip for item in items])
     for item, (_, outcome) in zip(items, predictor.predict_many(clips, labels=labels), strict=True):
         if isinstance(outcome, Prediction):
+            outcome = _named(asked, item, outcome)
             answered.append((item.name, outcome))
         else:
             failed.append((item.name, outcome))
         if write is not None:
-            write(item.name, outcome)
+            write(item.name, outcome, **_more(outcome))
     if for_people:
         for line in table(answered, console.width):
             console.print(line, highlight=False)
@@ -287,6 +298,39 @@ def _many(
     notes += [failure(name, error) for name, error in failed]
     print(*notes, sep="\n", file=sys.stderr)
     return 0 if not failed else SOME_FAILED if answered else NONE_ANSWERED
+
+
+# --- names that were never trained ---
+
+
+def _zero_shot(predictor: Predictor, asked: str | None) -> ZeroShot | None:
+    """What answers for the names of a --zero-shot option."""
+    from affetto.predictor import ZeroShot
+
+    return None if asked is None else ZeroShot(predictor, split_labels(asked) or [])
+
+
+def _named(asked: ZeroShot | None, item: Item, prediction: Prediction) -> Prediction:
+    """The answer with what --zero-shot asks among its tasks."""
+    if asked is None:
+        return prediction
+    clip, data = item.clip, item.data
+    picture = data is not None and is_picture(data[:16])
+    said = asked.answer(
+        prediction,
+        speech=clip.speech if data is None or picture else data,
+        text=clip.text if "text" in clip.modalities() else None,
+        vision=data if picture else clip.vision,
+        start=clip.start,
+        end=clip.end,
+    )
+    return replace(prediction, tasks={**prediction.tasks, ZERO_SHOT: said})
+
+
+def _more(outcome: Prediction | AffettoError) -> dict[str, str]:
+    """The further column of a row in which --zero-shot is answered."""
+    said = outcome.tasks.get(ZERO_SHOT) if isinstance(outcome, Prediction) else None
+    return {} if said is None else {ZERO_SHOT: said["label"]}
 
 
 def tracked(clips: Sequence[Clip]) -> Iterable[Clip]:

@@ -195,7 +195,9 @@ class FusionConfig:
             trimodal: learned questions that ask beside the text; bottleneck: tokens that all share.
     steps:  early: moments of the common clock, over the whole recording.
     rank:   tensor: how many products are added up.
-    vote:   None takes the form's own: learned for hybrid, crossmodal and late, else the fused view alone.
+    vote:   None takes the form's own: learned for hybrid, crossmodal, late and towers, else the fused view alone.
+    trunk:  towers: a layer that all modalities share before their space.
+    templates: towers: what a class's name is put into ({}) when it is asked for in words.
     """
 
     name: str = "hybrid"
@@ -206,6 +208,8 @@ class FusionConfig:
     heads: Count = 4
     dropout: Share = 0.1
     vote: Literal["learned", "mean", "validated", "majority", "fused"] | None = None
+    trunk: bool = False
+    templates: tuple[str, ...] = ("{}",)
 
 
 @dataclass(frozen=True)
@@ -279,6 +283,27 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
+class ContrastiveConfig:
+    """How a stage brings the towers of a model together; docs/alignment.md has the formulas.
+
+    loss:         "distance" is ||f_s - f_t||^2 + divergence * KL(p_s || p_t), with heads that teach ("linear").
+    positives:    "label": whatever has the same class of the first task; "item": what stands in one clip.
+    invariance:   share of a loss between two passes of the same clips, each augmented by itself; 0 has one pass.
+    distillation: share of KL(text's view of the pictures || speech's view of them): text and vision teach.
+    contrast:     share of the contrastive loss beside that.
+    chunk:        rows encoded at a time; what is kept between is the embeddings alone (gradient cache).
+    """
+
+    loss: Literal["symmetric", "alternating", "nt_xent", "sigmoid", "supervised", "distance"] = "symmetric"
+    positives: Literal["label", "item"] = "label"
+    divergence: NotNegative = 1.0
+    invariance: NotNegative = 0.0
+    distillation: NotNegative = 0.0
+    contrast: NotNegative = 1.0
+    chunk: Count | None = None
+
+
+@dataclass(frozen=True)
 class StageConfig:
     """One stage of a run. Exactly one of `steps` and `epochs` is given.
 
@@ -294,6 +319,7 @@ class StageConfig:
     reconstruction: weight of the guess of a missing modality's vector from `fused`.
     patience:   validations without progress after which the stage ends; None never ends early.
     validate_every: steps between validations; None is once per epoch.
+    contrastive: what brings the views of the fusion "towers" together; None trains the heads alone.
     """
 
     name: str
@@ -318,6 +344,7 @@ class StageConfig:
     reconstruction: NotNegative = 0.0
     patience: Count | None = None
     validate_every: Count | None = None
+    contrastive: ContrastiveConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -432,6 +459,19 @@ def _contradictions(config: ExperimentConfig) -> list[str]:
         if absent or not stage.modalities:
             have = ", ".join(model.modalities) or "none"
             found.append(f"train.stages.{i}.modalities: the model has {have}, got {list(stage.modalities)}")
+        if stage.contrastive is not None:
+            found.extend(f"train.stages.{i}.contrastive: {fault}" for fault in _unfit(stage, stage.contrastive))
+    return found
+
+
+def _unfit(stage: StageConfig, contrastive: ContrastiveConfig) -> list[str]:
+    found = []
+    if len(stage.modalities) < 2 and contrastive.loss != "supervised":
+        found.append(f"{contrastive.loss} compares modalities, the stage has {', '.join(stage.modalities)}")
+    if contrastive.chunk is not None and (stage.track_mixup or stage.consistency or stage.reconstruction):
+        found.append("chunk keeps no Track for track_mixup, consistency or reconstruction: leave these at 0")
+    if contrastive.distillation and len(set(stage.modalities)) < len(MODALITIES):
+        found.append(f"distillation goes from text and vision to speech, got {', '.join(stage.modalities)}")
     return found
 
 

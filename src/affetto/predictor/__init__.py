@@ -8,11 +8,14 @@ single step whose mask is False. Only the parts that a call needs are loaded and
     stream     the Session: windows and steps of a recording that comes in pieces
     answers    logits to calibrated probabilities, verdicts and abstentions
     predict    the Predictor: whole items, files and clips
+    space      media to places in the one space of a bundle with towers
+    zero_shot  classes that were never trained, asked for by their names
 """
 
 from affetto.predictor.answers import EMOTION
 from affetto.predictor.parts import open_session
 from affetto.predictor.predict import Predictor, load
 from affetto.predictor.stream import Session
+from affetto.predictor.zero_shot import ZeroShot
 
-__all__ = ["EMOTION", "Predictor", "Session", "load", "open_session"]
+__all__ = ["EMOTION", "Predictor", "Session", "ZeroShot", "load", "open_session"]

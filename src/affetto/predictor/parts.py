@@ -15,6 +15,7 @@ from affetto.records import Track, Word
 if TYPE_CHECKING:
     import onnxruntime
 
+EMBEDDING = "embedding."  # and the modality: an output of the fusion part
 _FIRST_FRAME = 0.0125  # seconds, the centre of the first frame of any speech part
 Outputs = dict[str, np.ndarray]  # name to logits [C] or weights [V]
 
@@ -94,6 +95,25 @@ class Parts:
 
     def fuse(self, tracks: Mapping[str, Track]) -> Outputs:
         """Tracks by modality, any of them absent, to logits and weights by name."""
+        session = self._session(FUSION)
+        names = [o.name for o in session.get_outputs() if not o.name.startswith(EMBEDDING)]
+        values = _call(session, FUSION, names, self._feeds(tracks))
+        outputs = {name: np.asarray(value[0], np.float64) for name, value in zip(names, values, strict=True)}
+        if not all(np.isfinite(value).all() for value in outputs.values()):
+            raise AffettoError("internal", "the model answered with a value that is not a finite number")
+        return outputs
+
+    def embedding(self, modality: str, track: Track) -> np.ndarray:
+        """Where a Track lies in the space of a bundle with towers: [D] float32, of unit length."""
+        feeds = self._feeds({modality: track})
+        (values,) = _call(self._session(FUSION), FUSION, [EMBEDDING + modality], feeds)
+        length = np.linalg.norm(values[0])
+        if not np.isfinite(length) or not length:
+            raise AffettoError("internal", f"the model gave {modality} no place: a length of {length}")
+        return (values[0] / length).astype(np.float32)
+
+    def _feeds(self, tracks: Mapping[str, Track]) -> dict[str, np.ndarray]:
+        """What the fusion part takes; a modality without a Track is absent."""
         parts = self.bundle.info.parts
         feeds = {}
         for name in parts.modalities():
@@ -103,13 +123,7 @@ class Parts:
             if self._reads_times(name):
                 unknown = np.full(track.mask.shape, np.nan, np.float32)
                 feeds[f"{name}_times"] = unknown if track.times is None else track.times
-        session = self._session(FUSION)
-        names = [o.name for o in session.get_outputs() if not o.name.startswith("embedding.")]
-        values = _call(session, FUSION, names, feeds)
-        outputs = {name: np.asarray(value[0], np.float64) for name, value in zip(names, values, strict=True)}
-        if not all(np.isfinite(value).all() for value in outputs.values()):
-            raise AffettoError("internal", "the model answered with a value that is not a finite number")
-        return outputs
+        return feeds
 
     def _reads_times(self, modality: str) -> bool:
         """Whether the fusion asks when the frames of a modality were."""

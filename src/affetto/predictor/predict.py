@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from affetto import labels as contract
-from affetto.bundle import Bundle, open_bundle
+from affetto.bundle import Bundle, EmbeddingInfo, open_bundle
 from affetto.errors import AffettoError, ConfigError, DataError
 from affetto.media.limits import LONG_AUDIO, LONG_VIDEO
 from affetto.predictor.answers import Answers, emotion_task
@@ -32,6 +32,7 @@ from affetto.predictor.inputs import (
     unless,
 )
 from affetto.predictor.parts import Parts
+from affetto.predictor.space import embed_speech, space_of
 from affetto.predictor.stream import Session
 from affetto.records import MODALITIES, Clip, Prediction, Word
 
@@ -190,6 +191,42 @@ class Predictor:
         """
         return self._session(Item(text=text, vision=vision, language=language, file=file), labels, timeline)
 
+    @property
+    def space(self) -> EmbeddingInfo:
+        """The space that the bundle's media share. Raises BundleError `no_shared_space`."""
+        return space_of(self.bundle)
+
+    def embed(
+        self,
+        speech: Source | None = None,
+        text: str | None = None,
+        vision: Source | None = None,
+        *,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> np.ndarray:
+        """Where one medium lies in the space that all share: [D] float32, of unit length.
+
+        Just one of speech, text and vision, as `predict` takes them; a picture is read whole, its middle
+        square. start, end: a part of the recording, in seconds. What is longer than the model's window is the
+        mean of its windows. Raises BundleError `no_shared_space`; DataError `nothing_to_predict` for none or
+        several media, or one without a tower; MediaError.
+        """
+        given = {"speech": speech, "text": text, "vision": vision}
+        present = [name for name in MODALITIES if given[name] is not None]
+        if len(present) != 1 or present[0] not in self.space.modalities:
+            raise DataError(
+                "nothing_to_predict",
+                f"embed: given {', '.join(present) or 'nothing'}, expected one of "
+                f"{', '.join(self.space.modalities)}",
+            )
+        item = Item(speech, text, vision, start=start, end=end)
+        if speech is not None:
+            return embed_speech(self._parts, self._sound(item, None), item.name or "the recording")
+        if text is not None:
+            return self._parts.embedding("text", self._parts.text(text))
+        return self._parts.embedding("vision", self._parts.vision(self._whole_picture(vision)))
+
     def predict_many(
         self, clips: Iterable[Clip], *, labels: Sequence[str] | None = None
     ) -> Iterator[tuple[Clip, Prediction | AffettoError]]:
@@ -290,16 +327,25 @@ class Predictor:
             return None, True
         from affetto.features.faces import face_crop
 
-        if isinstance(source, np.ndarray):
-            image = checked_pixels(source)
-        else:
-            image = self._media.decode_image(source)
+        image = self._pixels(source)
         crop, looks_like_face = face_crop(image, part.size)
         if not looks_like_face:
             found = _found_face(image, part.size)
             if found is not None:
                 crop, looks_like_face = found, True
         return crop[None], looks_like_face
+
+    def _whole_picture(self, source: Source | None) -> np.ndarray:
+        """The middle square of a picture [1 3 S S], as training reads it; no face is looked for."""
+        from affetto.features.faces import face_crop
+
+        part = self.bundle.info.parts.vision
+        assert part is not None
+        assert source is not None
+        return face_crop(self._pixels(source), part.size)[0][None]
+
+    def _pixels(self, source: Source) -> np.ndarray:
+        return checked_pixels(source) if isinstance(source, np.ndarray) else self._media.decode_image(source)
 
 
 def _found_face(image: np.ndarray, size: int) -> np.ndarray | None:

@@ -44,6 +44,7 @@ CORPORA: Mapping[str, str] = {
     "table": "affetto.data.corpora.table:read",
     "tess": "affetto.data.corpora.tess:read",
     "xed": "affetto.data.corpora.xed:read",
+    "digits": "affetto.data.corpora.digits:read",
 }
 
 

@@ -7,6 +7,7 @@ A new one of either is a class and a line here.
 
 HEADS = {
     "linear": "affetto.learn.decoders.heads:LinearHead",
+    "probe": "affetto.learn.decoders.heads:ProbeHead",
     "mlp": "affetto.learn.decoders.heads:MlpHead",
     "queries": "affetto.learn.decoders.heads:QueryHead",
 }

@@ -26,6 +26,18 @@ class LinearHead(nn.Module):
         return self.out(vector)
 
 
+class ProbeHead(nn.Module):
+    """One linear map that reads the vector and teaches it nothing: what an embedding holds is asked, not told."""
+
+    def __init__(self, dim: int, classes: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(dim, classes)
+
+    def forward(self, vector: Tensor, track: Track | None = None) -> Tensor:
+        """vector: [B D]. Returns [B C]."""
+        return self.out(vector.detach())
+
+
 class MlpHead(nn.Module):
     """One hidden layer between the view's vector and the logits."""
 

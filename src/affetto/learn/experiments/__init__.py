@@ -11,6 +11,7 @@ from affetto.learn.config import ExperimentConfig
 EXPERIMENTS = {
     "default": "affetto.learn.experiments.default:default",
     "mosi": "affetto.learn.experiments.mosi:mosi",
+    "digits": "affetto.learn.experiments.digits:digits",
     "speech": "affetto.learn.experiments.default:speech",
     "tiny": "affetto.learn.experiments.tiny:tiny",
 }

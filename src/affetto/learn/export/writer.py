@@ -22,6 +22,7 @@ from affetto.bundle import (
     BundleInfo,
     Calibration,
     CorpusInfo,
+    EmbeddingInfo,
     FeaturesPart,
     Parts,
     SpeechPart,
@@ -94,6 +95,7 @@ def write_bundle(
         tasks=tuple(_task(task.name, config, twin) for task in config.tasks if not task.private),
         views=tuple(twin.fusion.views),  # type: ignore[arg-type]
         parts=_parts_info(twin, config, facts),
+        embedding=_embedding_info(twin, config),
         calibration=calibration or {},
         corpora=facts.corpora,
         reserved=facts.reserved,
@@ -248,6 +250,18 @@ def _parts_info(model: Recogniser, config: ModelConfig, facts: Facts) -> Parts:
         if (size := features_of(encoder)) is not None
     }
     return Parts(**parts, features=features)
+
+
+def _embedding_info(model: Recogniser, config: ModelConfig) -> EmbeddingInfo | None:
+    scale = getattr(model.fusion, "scale", None)  # towers have one: their views lie in one space
+    if scale is None:
+        return None
+    return EmbeddingInfo(
+        width=config.dim,
+        modalities=model.modalities,
+        scale=float(scale.detach()),
+        templates=config.fusion.templates,
+    )
 
 
 def _state(model: Recogniser) -> dict[str, torch.Tensor]:

@@ -33,7 +33,7 @@ LEVELS = {
         "adaptive": "affetto.learn.fusion.adaptive:Adaptive",
     },
     # Every modality answers for itself; only a vote merges the answers.
-    "decision": {"late": "affetto.learn.fusion.late:Late"},
+    "decision": {"late": "affetto.learn.fusion.late:Late", "towers": "affetto.learn.fusion.towers:Towers"},
     # Features and decisions at once.
     "hybrid": {"hybrid": "affetto.learn.fusion.hybrid:Hybrid"},
 }

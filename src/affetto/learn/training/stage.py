@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from affetto.errors import TrainingError
-from affetto.learn.config import ExperimentConfig, StageConfig
+from affetto.learn.config import ContrastiveConfig, ExperimentConfig, StageConfig
 from affetto.learn.models.build import build_reconstructor
 from affetto.learn.models.recogniser import VOTE, Output, Recogniser
 from affetto.learn.models.reconstructor import Reconstructor
 from affetto.learn.training.checkpoint import best_path, read_checkpoint, save_last, write_checkpoint
+from affetto.learn.training.contrast import contrastive, forward_in_chunks, invariance, towers_of
 from affetto.learn.training.display import Display
 from affetto.learn.training.invariance import consistency, reconstruction, take_part
 from affetto.learn.training.loaders import make_loader, move
@@ -127,11 +128,11 @@ class StageModule(lightning.LightningModule):
             group["lr"] = learning_rate(step, self.plan.total_steps, stage.lr, stage.warmup)
         self.recogniser.set_progress(step / self.plan.total_steps)
         batch = mixup(batch, stage.mixup)
-        tracks, targets = mix_tracks(self.recogniser.encode(batch.inputs), batch, stage.track_mixup)
-        output = self.recogniser.fuse(tracks)
+        output, tracks, targets = self._answers(batch)
+        batch = replace(batch, targets=targets)
         losses = task_losses(
             output,
-            replace(batch, targets=targets),
+            batch,
             self.config.model.tasks,
             modalities=stage.modalities,
             all_modalities=self.config.model.modalities,
@@ -141,8 +142,32 @@ class StageModule(lightning.LightningModule):
         loss = self.task_weights(losses, list(output.embeddings.values())) + self.recogniser.penalty()
         if stage.consistency or stage.reconstruction:
             loss = loss + self._invariance(tracks, output)
+        if stage.contrastive is not None:
+            loss = loss + self._contrast(stage.contrastive, batch, output)
         self._refuse_not_finite("loss", loss, batch.ids)
         self._ids = batch.ids
+        return loss
+
+    def _answers(self, batch: Batch) -> tuple[Output, Mapping[str, Track], Mapping[str, Tensor]]:
+        """What the model says of a batch, the Tracks that it encoded, and the targets, mixed as the Tracks are.
+
+        In chunks no Track of the whole batch is ever there."""
+        settings = self.stage.contrastive
+        if settings is not None and settings.chunk is not None:
+            return forward_in_chunks(self.recogniser, batch.inputs, settings.chunk), {}, batch.targets
+        tracks, targets = mix_tracks(self.recogniser.encode(batch.inputs), batch, self.stage.track_mixup)
+        return self.recogniser.fuse(tracks), tracks, targets
+
+    def _contrast(self, settings: ContrastiveConfig, batch: Batch, output: Output) -> Tensor:
+        """What the towers cost."""
+        towers, modalities = towers_of(self.recogniser), self.stage.modalities
+        task = self.config.model.tasks[0].name
+        loss = contrastive(
+            output, batch, settings, towers, task=task, modalities=modalities, step=self.state.step
+        )
+        if settings.invariance:
+            again, *_ = self._answers(batch)
+            loss = loss + settings.invariance * invariance(output, again, towers, modalities)
         return loss
 
     def _invariance(self, tracks: Mapping[str, Track], whole: Output) -> Tensor:
