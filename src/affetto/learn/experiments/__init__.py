@@ -12,6 +12,8 @@ EXPERIMENTS = {
     "default": "affetto.learn.experiments.default:default",
     "mosi": "affetto.learn.experiments.mosi:mosi",
     "speech": "affetto.learn.experiments.default:speech",
+    "distil_text": "affetto.learn.experiments.text:distil_text",
+    "text_lora": "affetto.learn.experiments.text:text_lora",
     "tiny": "affetto.learn.experiments.tiny:tiny",
 }
 
