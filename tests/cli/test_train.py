@@ -100,6 +100,18 @@ def test_a_yaml_file_is_trained_and_not_overwritten_but_resumed(tmp_path, capsys
     assert "other settings (seed)" in capsys.readouterr().err
 
 
+def test_find_lr_draws_a_curve_and_trains_nothing(tmp_path, capsys, monkeypatch):
+    from affetto.learn.training import rate_finder
+
+    monkeypatch.setattr(rate_finder, "STEPS", 5)
+    corpus, config = write_corpus(tmp_path, people=4, each=1), one_stage(tmp_path)
+    picture = tmp_path / "rates.png"
+    assert run(config, "-o", tmp_path / "run", *settings(corpus), "--find-lr", picture) == 0
+    assert "try --set train.stages.0.lr=" in capsys.readouterr().out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

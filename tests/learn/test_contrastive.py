@@ -118,16 +118,16 @@ def test_distance_and_divergence() -> None:
     assert losses.distance_and_divergence(A, B, s, t, 0.3).item() == pytest.approx(expected)
 
 
-def test_similarity_distillation_is_a_divergence_that_teaches_one_side_only() -> None:
+def test_distillation_is_a_divergence_that_teaches_one_side_only() -> None:
     student = torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
     teacher = torch.randn(5, 7, dtype=torch.float64, requires_grad=True)
     p = torch.softmax(teacher / 2, 1).detach().numpy()
     q = torch.softmax(student / 2, 1).detach().numpy()
-    loss = losses.similarity_distillation(student, teacher, 2.0)
+    loss = losses.distillation_loss(student, teacher, temperature=2.0)
     assert loss.item() == pytest.approx(4 * (p * np.log(p / q)).sum(1).mean())
     loss.backward()
     assert teacher.grad is None
-    assert losses.similarity_distillation(teacher, teacher).item() == pytest.approx(0.0, abs=1e-12)
+    assert losses.distillation_loss(teacher, teacher).item() == pytest.approx(0.0, abs=1e-12)
     assert losses.distilled(torch.tensor(2.0), torch.tensor(5.0), 0.5, 0.1).item() == pytest.approx(1.5)
 
 

@@ -6,10 +6,12 @@ import re
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import GPT2Config, GPT2Model
 
 from affetto.learn.config import FusionConfig
 from affetto.learn.decoders import HEADS
 from affetto.learn.decoders.heads import LinearHead, MlpHead, QueryHead
+from affetto.learn.encoders.pretrained.backbone import Backbone
 from affetto.learn.fusion import FUSED, FUSIONS, LEVELS, VOTES, Views
 from affetto.learn.fusion.vote import FusedVote, LearnedVote, MajorityVote, MeanVote, ValidatedVote
 from affetto.learn.models.build import resolve
@@ -27,11 +29,18 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
+def language_model() -> Backbone:
+    """A tiny one, without files."""
+    return Backbone(GPT2Model(GPT2Config(vocab_size=9, n_embd=6, n_layer=1, n_head=1, n_positions=40)), {})
+
+
 def fusion(name: str, modalities: tuple[str, ...] = MODALITIES) -> nn.Module:
     """In evaluation, its gates no longer at the zero that they begin with, which would let nothing through."""
     form = resolve(FUSIONS, name, "")
     asked = inspect.signature(form).parameters
-    made = form(modalities, DIM, dropout=0.0, **{k: v for k, v in SIZES.items() if k in asked}).eval()
+    sizes = {k: v for k, v in SIZES.items() if k in asked}
+    reader = [language_model()] if "backbone" in asked else []
+    made = form(modalities, DIM, *reader, dropout=0.0, **sizes).eval()
     for parameter_name, parameter in made.named_parameters():
         if parameter_name.endswith(".gate") or "modulation" in parameter_name:
             nn.init.constant_(parameter, 0.7)

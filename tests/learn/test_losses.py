@@ -8,9 +8,11 @@ from affetto.learn.losses import (
     binary_cross_entropy,
     concordance_loss,
     cosine_distance,
+    distillation_loss,
     effective_number,
     gradient_balance,
     inverse_frequency,
+    similarity_loss,
     soft_cross_entropy,
     symmetric_divergence,
 )
@@ -226,3 +228,25 @@ def test_balanced_gradients_meet_the_objective_of_gradnorm():
     pulls = weights * norms
     goals = (ratios / ratios.mean()) ** 1.5
     np.testing.assert_allclose(pulls / goals, (pulls / goals)[0])
+def test_distillation_equals_torch_and_vanishes_for_equal_answers(logits):
+    other = logits.flip(0)
+    expected = functional.kl_div(
+        functional.log_softmax(logits / 3, -1), functional.softmax(other / 3, -1), reduction="batchmean"
+    )
+    torch.testing.assert_close(distillation_loss(logits, other, temperature=3.0), 9 * expected)
+    assert distillation_loss(logits, logits + 5.0).abs() < 1e-12
+    mask = torch.tensor([True] * 3 + [False] * 3)
+    torch.testing.assert_close(
+        distillation_loss(logits, other, mask), distillation_loss(logits[:3], other[:3])
+    )
+    assert distillation_loss(logits, other, mask & False) == 0.0
+
+
+def test_similarity_asks_for_the_same_neighbours_whatever_the_width(logits):
+    turned = logits @ torch.linalg.qr(torch.randn(CLASSES, CLASSES, dtype=torch.float64)).Q
+    wider = torch.cat([turned, torch.zeros(ROWS, 3, dtype=torch.float64)], dim=1)
+    assert similarity_loss(logits, 7.0 * wider) < 1e-12
+    two = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    # Cosine 0 against 1 in two of four pairs.
+    assert similarity_loss(two, torch.ones(2, 1)) == pytest.approx(0.5)
+    assert similarity_loss(two, torch.ones(2, 1), torch.tensor([True, False])) == 0.0

@@ -11,12 +11,14 @@ import typer
 from affetto.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
     from affetto.learn.config import ExperimentConfig
+    from affetto.learn.training.distillation import Teacher
     from affetto.learn.training.loop import Start
+    from affetto.records import Clip
 
 _NEEDED = ("torch", "lightning", "safetensors", "matplotlib", "onnx", "onnxscript")
 _MANIFESTS = (".csv", ".jsonl", ".parquet")
@@ -42,6 +44,12 @@ def train(
         str | None,
         typer.Option(metavar="CODE,...", help="Train although splits leak, like speaker_leak; the card tells it."),
     ] = None,
+    find_rate: Annotated[
+        Path | None,
+        typer.Option(
+            "--find-lr", metavar="PNG", help="Draw the loss over rising learning rates, and train nothing."
+        ),
+    ] = None,
 ) -> None:
     """Train a model, and write it as a bundle that `affetto predict --bundle` takes.
 
@@ -62,12 +70,16 @@ def train(
     corpora = load_corpora(config.data)
     clips = split_clips([clip for corpus in corpora for clip in corpus.clips], config.data, config.seed)
     _describe(console, config, [clip.split or "train" for clip in clips])
+    if find_rate is not None:
+        _find_rate(console, config, clips, find_rate)
+        return
     result = fit(
         config,
         clips,
         output or Path("runs") / config.name,
         resume=resume,
         start=starting_point(config),
+        teachers=_teachers(config),
         display=Display(console),
     )
     _show_scores(console, result.scores)
@@ -119,6 +131,37 @@ def starting_point(config: ExperimentConfig) -> Start | None:
     bundle = open_bundle(config.train.start_from)
     has_text = "tokenizer.json" in bundle.info.files
     return Start(load_model(bundle).state_dict(), bundle.read("tokenizer.json") if has_text else None)
+
+
+def _find_rate(console: Console, config: ExperimentConfig, clips: Sequence[Clip], path: Path) -> None:
+    from affetto.learn.training.rate_finder import draw_rates, find_rate
+
+    curve = find_rate(config, clips, start=starting_point(config))
+    draw_rates(curve, path)
+    console.print(
+        f"the loss falls fastest at {curve.suggestion:.1e}: try --set train.stages.0.lr={curve.suggestion:.1e}",
+        soft_wrap=True,
+    )
+    console.print(f"written: {path}", markup=False, soft_wrap=True)
+
+
+def _teachers(config: ExperimentConfig) -> dict[str, Teacher]:
+    """The models of the bundles that stages learn from, by their path."""
+    paths = {stage.distil.teacher for stage in config.train.stages if stage.distil is not None}
+    if not paths:
+        return {}
+    from affetto.bundle import open_bundle
+    from affetto.features.text import load_tokenizer
+    from affetto.learn.export.writer import load_config, load_model
+    from affetto.learn.training.distillation import Teacher
+
+    found = {}
+    for path in paths:
+        bundle = open_bundle(path)
+        has_text = "tokenizer.json" in bundle.info.files
+        tokenizer = load_tokenizer(bundle.read("tokenizer.json")) if has_text else None
+        found[path] = Teacher(load_model(bundle), load_config(bundle), tokenizer)
+    return found
 
 
 def _describe(console: Console, config: ExperimentConfig, splits: list[str]) -> None:

@@ -103,6 +103,39 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class LoraConfig:
+    """A low-rank adapter beside a backbone's weights, which alone learns (Hu et al. 2022, "LoRA").
+
+    targets: "attention", "all-linear", or names of linear layers.
+    """
+
+    rank: Count = 8
+    alpha: Positive = 16.0
+    dropout: Share = 0.0
+    targets: tuple[str, ...] = ("attention",)
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """A pretrained model of Hugging Face, for encoders named "pretrained" and the fusion "prefix".
+
+    path:     a folder, or an id on the hub. revision: a commit there; what was opened is recorded in the run.
+    layer:    the hidden state that is read: 0 the embeddings, -1 the last; None mixes all by learned weights.
+    pooling:  what is kept of the steps; None takes what suits the modality.
+    trained_layers: how many of its last layers learn; 0 freezes it, None lets all of it learn.
+    gradient_checkpointing: computes states twice instead of keeping them: less memory, a third more time.
+    """
+
+    path: str
+    revision: str | None = None
+    layer: int | None = -1
+    pooling: Literal["steps", "mean", "first", "last"] | None = None
+    trained_layers: Whole | None = 0
+    lora: LoraConfig | None = None
+    gradient_checkpointing: bool = False
+
+
+@dataclass(frozen=True)
 class SpecAugmentConfig:
     """Bands and stretches of the log-mel blanked in training (Park et al. 2019, "SpecAugment")."""
 
@@ -115,7 +148,7 @@ class SpecAugmentConfig:
 
 @dataclass(frozen=True)
 class SpeechConfig:
-    """Speech encoder: "cnn", "crnn" or "transformer".
+    """Speech encoder: "cnn", "crnn", "transformer", or "pretrained" with its `backbone`.
 
     channels: of the convolutional net's stages.
     layers, width, heads: of what follows it (context convolutions, GRU, Transformer).
@@ -134,11 +167,15 @@ class SpeechConfig:
     heads: Count = 4
     dropout: Share = 0.1
     specaugment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
+    backbone: BackboneConfig | None = None
 
 
 @dataclass(frozen=True)
 class TextConfig:
-    """Text encoder: "words", "cnn" or "transformer". `vectors`: a word2vec or GloVe file of `width`."""
+    """Text encoder: "words", "cnn", "transformer", or "pretrained" with its `backbone`.
+
+    vectors: a word2vec or GloVe file of `width`.
+    """
 
     name: str = "transformer"
     vocab_size: Count = 8000
@@ -148,11 +185,14 @@ class TextConfig:
     heads: Count = 4
     dropout: Share = 0.1
     vectors: str | None = None
+    backbone: BackboneConfig | None = None
 
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """Vision encoder: "resnet" (channels, blocks) or "vit" (patch, width, layers, heads). `size` in pixels.
+    """Vision encoder: "resnet" (channels, blocks), "vit" (patch, width, layers, heads), or "pretrained".
+
+    `size` in pixels; a pretrained `backbone` enlarges its pictures to the size that it knows.
 
     `grey` reads pictures by brightness alone: right wherever some training faces have no colour.
     """
@@ -167,6 +207,7 @@ class VisionConfig:
     layers: Count = 4
     heads: Count = 4
     dropout: Share = 0.1
+    backbone: BackboneConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -198,6 +239,7 @@ class FusionConfig:
     vote:   None takes the form's own: learned for hybrid, crossmodal, late and towers, else the fused view alone.
     trunk:  towers: a layer that all modalities share before their space.
     templates: towers: what a class's name is put into ({}) when it is asked for in words.
+    backbone: prefix: the language model that reads what the encoders say.
     """
 
     name: str = "hybrid"
@@ -210,6 +252,7 @@ class FusionConfig:
     vote: Literal["learned", "mean", "validated", "majority", "fused"] | None = None
     trunk: bool = False
     templates: tuple[str, ...] = ("{}",)
+    backbone: BackboneConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -304,11 +347,31 @@ class ContrastiveConfig:
 
 
 @dataclass(frozen=True)
+class DistilConfig:
+    """A teacher for a stage: its answers are targets beside the labels, also of clips that have none.
+
+    teacher:   a bundle. languages: of the clips that it answers; None is all.
+    weight:    share of its answers in the loss, the rest is that of the labels.
+    features:  what it costs to find other clips alike than the teacher does.
+    """
+
+    teacher: str
+    languages: tuple[str, ...] | None = None
+    weight: Share = 0.7
+    temperature: Positive = 2.0
+    features: NotNegative = 0.0
+
+
+@dataclass(frozen=True)
 class StageConfig:
     """One stage of a run. Exactly one of `steps` and `epochs` is given.
 
     modalities: the encoders and views that are trained; clips bring only these.
     warmup:     share of the steps over which the rate rises.
+    schedule:   how it falls afterwards.
+    backbone_rate: the rate of pretrained weights and their adapters, as a share of `lr`.
+    layer_decay: what every layer of a backbone has of the rate of the one above it.
+    accumulate: batches whose gradients make one step.
     balance:    0 draws clips as they come, 1 draws every class alike.
     freeze:     prefixes of module names that are not trained ("encoders", "heads.emotion.speech").
     paired:     clips of different corpora with one label are composed into one clip with all modalities.
@@ -320,6 +383,8 @@ class StageConfig:
     patience:   validations without progress after which the stage ends; None never ends early.
     validate_every: steps between validations; None is once per epoch.
     contrastive: what brings the views of the fusion "towers" together; None trains the heads alone.
+    objective:  "supervised" learns from labels; "masked" learns, without any, to fill in what was blanked: words
+                of a text, stretches of speech.
     """
 
     name: str
@@ -330,6 +395,10 @@ class StageConfig:
     lr: Positive = 1e-3
     weight_decay: NotNegative = 0.01
     warmup: Share = 0.1
+    schedule: Literal["cosine", "linear", "one-cycle", "constant"] = "cosine"
+    backbone_rate: Positive = 1.0
+    layer_decay: Share = 1.0
+    accumulate: Count = 1
     clip_norm: Positive | None = 1.0
     ema: Share | None = None
     balance: Share = 1.0
@@ -345,16 +414,22 @@ class StageConfig:
     patience: Count | None = None
     validate_every: Count | None = None
     contrastive: ContrastiveConfig | None = None
+    objective: Literal["supervised", "masked"] = "supervised"
+    distil: DistilConfig | None = None
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Stages in order. `start_from` is a bundle whose weights the run begins with; 0 devices means CPU."""
+    """Stages in order. `start_from` is a bundle whose weights the run begins with; 0 devices means CPU.
+
+    precision: "bf16" computes in half the width, with weights in fp32.
+    """
 
     stages: tuple[StageConfig, ...] = ()
     devices: Whole = 1
     workers: Whole = 0
     start_from: str | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
 
 
 @dataclass(frozen=True)
@@ -455,6 +530,10 @@ def _contradictions(config: ExperimentConfig) -> list[str]:
     for i, stage in enumerate(config.train.stages):
         if (stage.steps is None) == (stage.epochs is None):
             found.append(f"train.stages.{i}: give exactly one of steps and epochs")
+        if stage.distil is not None and (stage.paired or stage.objective != "supervised"):
+            found.append(
+                f"train.stages.{i}.distil: a teacher answers clips as they are, not paired or masked ones"
+            )
         absent = [name for name in stage.modalities if name not in model.modalities]
         if absent or not stage.modalities:
             have = ", ".join(model.modalities) or "none"

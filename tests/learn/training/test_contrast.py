@@ -124,7 +124,7 @@ def test_distillation_is_added_with_its_shares(towers_model, batch) -> None:
     recogniser = built(towers_model).eval()
     output, scale = recogniser(batch.inputs), towers_of(recogniser).scale
     speech, text, vision = (output.embeddings[name] for name in MODALITIES)
-    taught = losses.similarity_distillation(scale * speech @ vision.T, scale * text @ vision.T)
+    taught = losses.distillation_loss(scale * speech @ vision.T, scale * text @ vision.T, temperature=1.0)
     expected = 0.5 * asked(recogniser, batch) + 2.0 * taught
     found = asked(recogniser, batch, contrast=0.5, distillation=2.0)
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)

@@ -109,3 +109,27 @@ def test_averages_go_on_from_a_saved_state():
         average.update(model)
     for name, value in first.state()["average"].items():
         assert torch.equal(value, second.state()["average"][name])
+
+
+def test_schedules_follow_their_definitions():
+    def rates(schedule):
+        return [learning_rate(step, 100, 1.0, 0.1, schedule) for step in range(100)]
+
+    assert rates("linear")[10] == 1.0
+    assert rates("linear")[55] == pytest.approx(0.5)
+    assert rates("linear")[-1] == pytest.approx(1 / 90)
+    assert set(rates("constant")[10:]) == {1.0}
+    cycle = rates("one-cycle")
+    assert cycle[0] == pytest.approx(0.04)
+    assert cycle[5] == pytest.approx(0.52)
+    assert cycle[10] == 1.0
+    assert cycle[55] == pytest.approx(0.5, abs=1e-5)
+    assert cycle[-1] < 0.001
+
+
+def test_what_a_module_fixes_never_learns():
+    model = make_model()
+    model["encoder"].fixed = frozenset({"0.weight"})
+    freeze(model, ())
+    assert not model["encoder"][0].weight.requires_grad
+    assert model["encoder"][0].bias.requires_grad

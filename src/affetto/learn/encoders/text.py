@@ -29,7 +29,7 @@ class WordVectors(nn.Module):
 
     def __init__(self, dim: int, *, vocab_size: int, width: int = 192, dropout: float = 0.1) -> None:
         super().__init__()
-        self.out_dim = dim
+        self.out_dim, self.vocab_size = dim, vocab_size
         self.embedding = _embedding(vocab_size, width)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width, dim)
@@ -47,7 +47,7 @@ class TextCnn(nn.Module):
 
     def __init__(self, dim: int, *, vocab_size: int, width: int = 192, dropout: float = 0.1) -> None:
         super().__init__()
-        self.out_dim = dim
+        self.out_dim, self.vocab_size = dim, vocab_size
         self.embedding = _embedding(vocab_size, width)
         self.convs = nn.ModuleList(ConvBlock1d(width, dim, kernel) for kernel in _KERNELS)
         self.dropout = nn.Dropout(dropout)
@@ -77,7 +77,7 @@ class TextTransformer(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.out_dim = dim
+        self.out_dim, self.vocab_size = dim, vocab_size
         self.embedding = _embedding(vocab_size, width)
         self.dropout = nn.Dropout(dropout)
         self.transformer = Transformer(

@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 
 from affetto.bundle import (
+    FUSION,
     PRECISIONS,
     Bundle,
     BundleInfo,
@@ -39,7 +40,7 @@ from affetto.learn.export.onnx import INPUTS, export_parts, features_of
 from affetto.learn.export.parity import compare_precisions, compare_with_torch, random_items
 from affetto.learn.export.parts import Inputs, padded
 from affetto.learn.export.quantise import Quantised, convolves, quantise_dynamic, quantise_static
-from affetto.learn.models.build import build_recogniser
+from affetto.learn.models.build import backbones, build_recogniser
 from affetto.learn.models.recogniser import Recogniser
 
 WEIGHTS, CONFIG, TOKENIZER, PARITY, README = (
@@ -102,11 +103,12 @@ def write_bundle(
     )
     files = {
         **parts,
-        WEIGHTS: safetensors.torch.save(_state(twin)),
+        **_weights(twin),
         CONFIG: as_json({"model_type": "affetto", "model": to_dict(_without_names(config))}),
         PARITY: as_json(parity),
         README: render_card(info, facts.card, parity).encode(),
     }
+    files |= {_form_file(part): as_json(backbone.form) for part, backbone in backbones(twin).items()}
     if tokenizer is not None:
         files[TOKENIZER] = tokenizer
     return write_bundle_folder(out, info, files)
@@ -157,9 +159,11 @@ def load_model(bundle: Bundle) -> Recogniser:
 
     Raises BundleError `bundle_invalid` when config and weights do not belong together.
     """
-    model = build_recogniser(load_config(bundle))
+    model = build_recogniser(load_config(bundle), forms=_load_forms(bundle))
     try:
-        model.load_state_dict(safetensors.torch.load(bundle.read(WEIGHTS)))
+        files = [WEIGHTS, *(_backbone_file(part) for part in backbones(model))]
+        weights = [safetensors.torch.load(bundle.read(name)) for name in files]
+        model.load_state_dict({name: value for part in weights for name, value in part.items()})
     except (RuntimeError, safetensors.SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise BundleError(
@@ -168,12 +172,29 @@ def load_model(bundle: Bundle) -> Recogniser:
     return model.eval()
 
 
+def _form_file(part: str) -> str:
+    """Where the form of a part's backbone stands."""
+    return f"{part}.backbone.json"
+
+
+def _backbone_file(part: str) -> str:
+    """Where the weights of a part's backbone stand: apart from all others, under a hash of their own."""
+    return f"{part}.backbone.safetensors"
+
+
+def _load_forms(bundle: Bundle) -> dict[str, Any]:
+    names = {part: _form_file(part) for part in (*bundle.info.parts.modalities(), FUSION)}
+    return {part: json.loads(bundle.read(name)) for part, name in names.items() if name in bundle.info.files}
+
+
 def rounded(model: Recogniser) -> Recogniser:
-    """A copy on the CPU, in evaluation mode, whose weights are exact in fp16.
+    """A copy on the CPU, in evaluation mode, adapters merged, whose weights are exact in fp16.
 
     Raises TrainingError `loss_not_finite` for weights that are not finite, or too large for fp16.
     """
     twin = copy.deepcopy(model).cpu().float().eval()
+    for backbone in backbones(twin).values():
+        backbone.merge()
     with torch.no_grad():
         for name, weight in twin.named_parameters():
             weight.copy_(weight.half())
@@ -192,7 +213,7 @@ def _make_parts(
     """Files of the parts, and what parity.json says of them."""
     picture = config.vision.size if config.vision else 0
     fp32 = export_parts(model, picture=picture)
-    vocabulary = config.text.vocab_size if config.text else 1
+    vocabulary = int(model.encoders["text"].vocab_size) if config.text else 1  # type: ignore[arg-type]
     sizes = {name: section.size for name, section in config.features.items()}
     noise = random_items(
         _COMPARED, modalities=model.modalities, vocabulary=vocabulary, picture=picture, features=sizes
@@ -200,7 +221,8 @@ def _make_parts(
     parity: dict[str, Any] = {"torch_vs_onnx": compare_with_torch(model, fp32, noise)}
     files = {part_file(name, "fp32"): data for name, data in fp32.items()} if "fp32" in precisions else {}
     if "int8" in precisions:
-        quantised = {name: _quantise(name, data, examples) for name, data in fp32.items()}
+        attend = [part for part, backbone in backbones(model).items() if backbone.family != "resnet"]
+        quantised = {name: _quantise(name, data, examples, name in attend) for name, data in fp32.items()}
         int8 = {name: part.model for name, part in quantised.items()}
         files |= {part_file(name, "int8"): data for name, data in int8.items()}
         parity["quantised"] = {n: {"int8": q.quantised, "fp32": dict(q.left)} for n, q in quantised.items()}
@@ -208,8 +230,10 @@ def _make_parts(
     return files, parity
 
 
-def _quantise(name: str, model: bytes, examples: Sequence[Inputs]) -> Quantised:
-    if not convolves(model):
+def _quantise(name: str, model: bytes, examples: Sequence[Inputs], attends: bool = False) -> Quantised:
+    """`attends`: a part that is a pretrained Transformer. Convolutions are its smallest share, and static scales
+    would spoil what it computes for its attention: masks, and places turned into integers."""
+    if attends or not convolves(model):
         return quantise_dynamic(model)
     items = [padded([item[name]]) for item in examples if name in item]
     if not items:
@@ -264,7 +288,12 @@ def _embedding_info(model: Recogniser, config: ModelConfig) -> EmbeddingInfo | N
     )
 
 
-def _state(model: Recogniser) -> dict[str, torch.Tensor]:
-    """Weights in fp16; statistics stay in fp32, they may lie outside its range."""
-    weights = {name for name, _ in model.named_parameters()}
-    return {k: (v.half() if k in weights else v).contiguous() for k, v in model.state_dict().items()}
+def _weights(model: Recogniser) -> dict[str, bytes]:
+    """Files of weights in fp16; statistics stay in fp32, they may lie outside its range."""
+    names = {name for name, _ in model.named_parameters()}
+    state = {k: (v.half() if k in names else v).contiguous() for k, v in model.state_dict().items()}
+    files = {WEIGHTS: state}
+    for part in backbones(model):
+        prefix = f"{'fusion' if part == FUSION else f'encoders.{part}'}.backbone."
+        files[_backbone_file(part)] = {name: state.pop(name) for name in list(state) if name.startswith(prefix)}
+    return {file: safetensors.torch.save(tensors) for file, tensors in files.items()}

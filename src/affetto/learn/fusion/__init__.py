@@ -3,8 +3,8 @@
 A fusion is an `nn.Module` built as `Name(modalities, dim, ...)` with `views` (names in order, `fused` first
 where there is one), `vote` (the name of the vote that suits it) and `forward(tracks) -> Views`. One that
 reads `Track.times` names in `timed` the modalities whose times it reads: exported, it takes them as inputs.
-Its constructor names the settings it needs, which are fields of `FusionConfig`. A new one is a file and a
-line here. Votes merge what the heads of the views say.
+Its constructor names the settings it needs, which are fields of `FusionConfig`; a pretrained backbone is
+handed in third. A new one is a file and a line here. Votes merge what the heads of the views say.
 """
 
 from affetto.learn.fusion.views import FUSED, Views
@@ -24,6 +24,7 @@ LEVELS = {
         "mult": "affetto.learn.fusion.mult:Mult",
         "trimodal": "affetto.learn.fusion.trimodal:Trimodal",
         "bottleneck": "affetto.learn.fusion.bottleneck:Bottleneck",
+        "prefix": "affetto.learn.fusion.prefix:Prefix",
     },
     # A modality is a whole: how much of each is taken depends on the input, and is reported.
     "modality": {

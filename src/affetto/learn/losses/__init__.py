@@ -13,7 +13,7 @@ from affetto.learn.losses.contrastive import (
     supervised_contrastive,
     symmetric,
 )
-from affetto.learn.losses.distillation import distilled, similarity_distillation
+from affetto.learn.losses.distillation import distillation_loss, distilled, similarity_loss
 from affetto.learn.losses.gathered import gather_rows, row_numbers
 from affetto.learn.losses.supervised import binary_cross_entropy, concordance_loss, soft_cross_entropy
 
@@ -23,6 +23,7 @@ __all__ = [
     "concordance_loss",
     "cosine_distance",
     "distance_and_divergence",
+    "distillation_loss",
     "distilled",
     "effective_number",
     "gather_rows",
@@ -32,7 +33,7 @@ __all__ = [
     "nt_xent",
     "row_numbers",
     "sigmoid_pairwise",
-    "similarity_distillation",
+    "similarity_loss",
     "soft_cross_entropy",
     "supervised_contrastive",
     "symmetric",

@@ -12,31 +12,42 @@ import torch
 from torch import nn
 
 from affetto.errors import ConfigError
-from affetto.learn.config import ModelConfig, SpeechConfig, TaskConfig, TextConfig
+from affetto.learn.config import BackboneConfig, ModelConfig, SpeechConfig, TaskConfig, TextConfig
 from affetto.learn.decoders import HEADS, SHARINGS
 from affetto.learn.decoders.heads import AdversarialHead
 from affetto.learn.encoders import ENCODERS
 from affetto.learn.encoders.frontend import SpecAugment, SpeechFrontEnd
+from affetto.learn.encoders.pretrained.backbone import Backbone
+from affetto.learn.encoders.pretrained.source import open_backbone, open_tokenizer, rebuild_backbone
 from affetto.learn.encoders.text import load_vectors
 from affetto.learn.fusion import FUSED, FUSIONS, VOTES
 from affetto.learn.models.recogniser import Recogniser
 from affetto.learn.models.reconstructor import Reconstructor
 
+#: What is made of a pretrained backbone.
+_ON_BACKBONES = ("pretrained", "prefix")
+#: Part of the model ("speech", "text", "vision", "fusion") to the form of its pretrained backbone.
+Forms = Mapping[str, Mapping[str, Any]]
 
-def build_recogniser(config: ModelConfig, *, tokens: Sequence[str] | None = None) -> Recogniser:
-    """A recogniser with fresh weights, drawn from torch's global generator.
+
+def build_recogniser(
+    config: ModelConfig, *, tokens: Sequence[str] | None = None, forms: Forms | None = None
+) -> Recogniser:
+    """A recogniser with fresh weights, drawn from torch's global generator, and pretrained backbones.
 
     `tokens` is the vocabulary in order: with it, the word vectors that `config.text.vectors` names become the
     first weights of the text encoder. Without it (when trained weights follow) the file is not opened.
+    `forms` are those of the backbones: with them (when trained weights follow) these are not opened either.
 
-    Raises ConfigError `config_invalid` for unknown names and sizes that do not fit, naming the path.
+    Raises ConfigError `config_invalid` for unknown names and sizes that do not fit, naming the path;
+    `backbone_unavailable`.
     """
     if not config.modalities:
         raise ConfigError("config_invalid", "model: expected at least one of speech, text, vision")
-    encoders = {name: _encoder(name, config) for name in config.modalities}
+    encoders = {name: _encoder(name, config, forms) for name in config.modalities}
     if config.text is not None and config.text.vectors is not None and tokens is not None:
         _set_vectors(encoders["text"], config.text, tokens)
-    fusion = _build(FUSIONS, "model.fusion", config.fusion, config.modalities, config.dim)
+    fusion = _fusion(config, forms)
     views = {task.name: _views(task, fusion.views, f"model.tasks.{i}") for i, task in enumerate(config.tasks)}
     heads = {
         task.name: {view: _head(task, config.dim, f"model.tasks.{i}") for view in views[task.name]}
@@ -68,6 +79,33 @@ def build_reconstructor(config: ModelConfig, model: Recogniser, modalities: Sequ
     return Reconstructor(modalities, config.dim)
 
 
+def add_adapters(recogniser: Recogniser, config: ModelConfig) -> None:
+    """Put a fresh LoRA adapter into every backbone that the config wants one for.
+
+    Raises ConfigError `config_invalid`, naming the path.
+    """
+    for name, backbone in backbones(recogniser).items():
+        lora = getattr(config, name).backbone.lora
+        if lora is not None:
+            backbone.adapt(rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets)
+
+
+def backbones(recogniser: Recogniser) -> dict[str, Backbone]:
+    """The pretrained backbones of a model by its part."""
+    parts: dict[str, Any] = {**dict(recogniser.encoders.items()), "fusion": recogniser.fusion}
+    return {name: part.backbone for name, part in parts.items() if hasattr(part, "backbone")}
+
+
+def pretrained_tokenizer(config: ModelConfig) -> bytes | None:
+    """The tokenizer.json that a pretrained text encoder brings along; None for any other encoder.
+
+    Raises ConfigError `backbone_unavailable`.
+    """
+    if config.text is None or config.text.backbone is None:
+        return None
+    return open_tokenizer(config.text.backbone.path, config.text.backbone.revision)
+
+
 def resolve(registry: Mapping[str, str], name: str, path: str) -> Callable[..., Any]:
     """What a registry's entry `module:name` points to.
 
@@ -82,15 +120,53 @@ def resolve(registry: Mapping[str, str], name: str, path: str) -> Callable[..., 
     return getattr(import_module(module), attribute)
 
 
-def _encoder(modality: str, config: ModelConfig) -> nn.Module:
+def _encoder(modality: str, config: ModelConfig, forms: Forms | None) -> nn.Module:
     if modality in config.features:
         path = f"model.features.{modality}"
         return _build(ENCODERS["features"], path, config.features[modality], config.dim)
     section = getattr(config, modality)
     path = f"model.{modality}"
+    _check_backbone(path, section)
+    if section.backbone is not None:
+        backbone = _backbone(modality, section.backbone, forms, modality)
+        return _build(ENCODERS[modality], path, section, config.dim, backbone)
     if isinstance(section, SpeechConfig):
         return _build(ENCODERS[modality], path, section, config.dim, _speech_front_end(section))
     return _build(ENCODERS[modality], path, section, config.dim)
+
+
+def _fusion(config: ModelConfig, forms: Forms | None) -> Any:
+    parts: list[Any] = [config.modalities, config.dim]
+    _check_backbone("model.fusion", config.fusion)
+    if config.fusion.backbone is not None:
+        parts.append(_backbone("fusion", config.fusion.backbone, forms, "text"))
+    return _build(FUSIONS, "model.fusion", config.fusion, *parts)
+
+
+def _check_backbone(path: str, section: Any) -> None:
+    if (section.name in _ON_BACKBONES) != (section.backbone is not None):
+        names = " and ".join(_ON_BACKBONES)
+        raise ConfigError("config_invalid", f"{path}.backbone: {names} need one, no other name takes one")
+
+
+def _backbone(part: str, config: BackboneConfig, forms: Forms | None, modality: str) -> Backbone:
+    """The backbone of a part of the model, with its weights, or rebuilt from its form."""
+    if forms is not None and part in forms:
+        form = forms[part]
+        model = rebuild_backbone(form)
+    else:
+        model, form = open_backbone(config.path, config.revision, modality)
+    try:
+        return Backbone(
+            model,
+            form,
+            layer=config.layer,
+            trained_layers=config.trained_layers,
+            pooling=config.pooling,
+            gradient_checkpointing=config.gradient_checkpointing,
+        )
+    except ValueError as error:
+        raise ConfigError("config_invalid", f"model.{part}.backbone: {error}") from error
 
 
 def _speech_front_end(config: SpeechConfig) -> SpeechFrontEnd:

@@ -69,7 +69,7 @@ def contrastive(
     if not config.distillation:
         return found
     view = towers.scale * rows["vision"].values.T
-    taught = losses.similarity_distillation(rows["speech"].values @ view, rows["text"].values @ view)
+    taught = losses.distillation_loss(rows["speech"].values @ view, rows["text"].values @ view, temperature=1.0)
     return losses.distilled(found, taught, config.contrast, config.distillation)
 
 

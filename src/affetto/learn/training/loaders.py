@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -54,6 +54,12 @@ class Augmentation:
     special: tuple[int, ...] = ()
 
 
+class Answered(Protocol):
+    """Further targets of clips, such as a teacher's answers: name to values [B ...], and their mask [B]."""
+
+    def targets(self, clips: Sequence[Clip]) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.bool_]]: ...
+
+
 class BatchBuilder(Dataset[Batch]):
     """Maps a BatchPlan to its Batch; plain reading, from the start of the clip, without an Augmentation.
 
@@ -61,9 +67,14 @@ class BatchBuilder(Dataset[Batch]):
     """
 
     def __init__(
-        self, cache: MediaCache, tasks: Sequence[TaskConfig], augmentation: Augmentation | None = None
+        self,
+        cache: MediaCache,
+        tasks: Sequence[TaskConfig],
+        augmentation: Augmentation | None = None,
+        answers: Answered | None = None,
     ) -> None:
         self._cache, self._tasks, self._augmentation = cache, tuple(tasks), augmentation
+        self._answers = answers
 
     def __getitem__(self, plan: BatchPlan) -> Batch:
         plan = replace(plan, clips=tuple(words_as_text(clip) for clip in plan.clips))
@@ -83,6 +94,9 @@ class BatchBuilder(Dataset[Batch]):
         if "vision" in present:
             inputs["vision"] = self._vision(plan, present["vision"], rngs)
         targets = {task.name: targets_of(clips, task) for task in self._tasks}
+        if self._answers is not None:
+            answers, answered = self._answers.targets(clips)
+            targets.update({name: (values, answered) for name, values in answers.items()})
         return Batch(
             inputs=inputs,
             targets={name: torch.from_numpy(values) for name, (values, _) in targets.items()},

@@ -20,10 +20,11 @@ from affetto.errors import AffettoError, ConfigError
 from affetto.features.text import load_tokenizer, train_tokenizer
 from affetto.files import write_whole
 from affetto.learn.config import ExperimentConfig, ModelConfig, StageConfig
-from affetto.learn.models.build import build_recogniser
+from affetto.learn.models.build import add_adapters, backbones, build_recogniser, pretrained_tokenizer
 from affetto.learn.models.recogniser import Recogniser
 from affetto.learn.training.checkpoint import restore_last, save_last
 from affetto.learn.training.display import Display
+from affetto.learn.training.distillation import Answers, Teacher, ask
 from affetto.learn.training.media_cache import ClipKey, MediaCache
 from affetto.learn.training.optimisation import freeze
 from affetto.learn.training.randomness import torch_seed
@@ -36,6 +37,8 @@ from affetto.learn.training.vocabulary import vocabulary
 from affetto.records import Clip
 
 CHECKPOINT_SECONDS = 60.0
+#: What Lightning calls them.
+_PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def fit(
     *,
     resume: bool = False,
     start: Start | None = None,
+    teachers: Mapping[str, Teacher] | None = None,
     cache: MediaCache | None = None,
     display: Display | None = None,
     checkpoint_every: float = CHECKPOINT_SECONDS,
@@ -78,7 +82,8 @@ def fit(
     """Train the experiment's model on the clips of the split "train" (or of none), watched on "validation".
 
     Clips of other splits are not touched. A run that stopped goes on with `resume`, bit for bit as if it had
-    not; a finished one gives its result again. `cache` shares decoded media between runs of one tokenizer.
+    not; a finished one gives its result again. `teachers` are the models behind the paths that stages name in
+    `distil.teacher`. `cache` shares decoded media between runs of one tokenizer.
     Ctrl-C and SIGTERM save after the current step and raise KeyboardInterrupt.
 
     Raises DataError `split_leak` (naming the people), `corpus_unreadable`, `nothing_to_predict`,
@@ -94,20 +99,50 @@ def fit(
     for leak in leaks:
         display.note(f"allowed: {leak.message}")
     with open_run(run_folder, config, resume=resume) as folder, torch.random.fork_rng():
-        cache = cache or MediaCache(config.model, _tokenizer(config.model, used, folder, start))
-        if cache.tokenizer is not None:
-            write_whole(folder.tokenizer, cache.tokenizer.to_str().encode())
-        unreadable = cache.add(used, lambda items: display.wrap(items, "reading clips"))
-        folder.write_unreadable(unreadable)
-        if unreadable:
-            display.note(
-                f"{len(unreadable)} of {len(used)} clips left out: see {folder.path / 'unreadable.csv'}"
-            )
-        used = [clip for clip in used if (clip.corpus, clip.id) not in unreadable]
-        recogniser = _build(config, cache, start)
-        run = Run(config, used, folder, recogniser, cache, display, checkpoint_every, history=[])
+        run, unreadable = begin(
+            config, clips, folder, start=start, teachers=teachers, cache=cache, display=display
+        )
+        run.checkpoint_every = checkpoint_every
         _run_stages(run)
         return _result(run, unreadable)
+
+
+def begin(
+    config: ExperimentConfig,
+    clips: Sequence[Clip],
+    folder: RunFolder,
+    *,
+    start: Start | None = None,
+    teachers: Mapping[str, Teacher] | None = None,
+    cache: MediaCache | None = None,
+    display: Display,
+) -> tuple[Run, dict[ClipKey, AffettoError]]:
+    """A run before its first step: media decoded, the model built. Returns it and the clips that were left out.
+
+    Raises what `fit` raises of media and settings.
+    """
+    used = [clip for clip in clips if clip.split in (None, "train", "validation")]
+    cache = cache or MediaCache(config.model, _tokenizer(config.model, used, folder, start))
+    if cache.tokenizer is not None:
+        write_whole(folder.tokenizer, cache.tokenizer.to_str().encode())
+    unreadable = cache.add(used, lambda items: display.wrap(items, "reading clips"))
+    folder.write_unreadable(unreadable)
+    if unreadable:
+        display.note(f"{len(unreadable)} of {len(used)} clips left out: see {folder.path / 'unreadable.csv'}")
+    used = [clip for clip in used if (clip.corpus, clip.id) not in unreadable]
+    recogniser = _build(config, cache, folder, start)
+    run = Run(
+        config,
+        used,
+        folder,
+        recogniser,
+        cache,
+        display,
+        CHECKPOINT_SECONDS,
+        history=[],
+        teachers=teachers or {},
+    )
+    return run, unreadable
 
 
 def _run_stages(run: Run) -> None:
@@ -142,6 +177,8 @@ def _run_stage(
     """Train one stage to its end, or raise KeyboardInterrupt after having saved."""
     freeze(run.recogniser, stage.freeze)
     module = StageModule(run, stage, StageState(**restored["state"]) if restored else StageState())
+    if stage.distil is not None:
+        module.plan.teach(_answers(run, stage, module.plan.training))
     run.display.stage(stage.name, module.plan.total_steps, module.state.step)
     with _quiet_lightning():
         books = Bookkeeping(run, index, restored, stop)
@@ -151,6 +188,8 @@ def _run_stage(
             max_epochs=-1,
             reload_dataloaders_every_n_epochs=1,
             use_distributed_sampler=False,
+            accumulate_grad_batches=stage.accumulate,
+            precision=_PRECISIONS[run.config.train.precision],  # type: ignore[arg-type]
             callbacks=[books],
             barebones=True,
         )
@@ -163,7 +202,24 @@ def _run_stage(
     finish(module, run)
 
 
+def _answers(run: Run, stage: StageConfig, clips: Sequence[Clip]) -> Answers:
+    """What the stage's teacher says of the clips, asked once for a run."""
+    assert stage.distil is not None
+    teacher = run.teachers.get(stage.distil.teacher)
+    if teacher is None:
+        raise ConfigError(
+            "config_invalid",
+            f"stage {stage.name}: the teacher {stage.distil.teacher} was not handed to the run",
+        )
+    run.display.note(f"asking the teacher {stage.distil.teacher}")
+    keep = run.folder.predictions / f"teacher-{stage.name}.npz"
+    return ask(teacher, clips, run.config.model.tasks, stage.distil, keep)
+
+
 def _result(run: Run, unreadable: Mapping[ClipKey, AffettoError]) -> FitResult:
+    for name, backbone in backbones(run.recogniser).items():
+        if backbone.adapted:
+            backbone.save_adapter(run.folder.path / "adapters" / name)
     run.recogniser.requires_grad_(True).eval()
     clips = [clip for clip in run.clips if clip.split == "validation" and clip.modalities()]
     clips = [clip for clip in clips if set(clip.modalities()) & set(run.config.model.modalities)]
@@ -200,23 +256,29 @@ def _check_runnable(config: ExperimentConfig) -> None:
 def _tokenizer(
     model: ModelConfig, clips: Sequence[Clip], folder: RunFolder, start: Start | None
 ) -> Tokenizer | None:
-    """The run's own, else the one it starts from, else one made from the training texts."""
+    """The run's own, else the one it starts from, else the backbone's, else one made from the training texts."""
     if model.text is None:
         return None
     if folder.tokenizer.exists():
         return load_tokenizer(folder.tokenizer)
     if start is not None and start.tokenizer is not None:
         return load_tokenizer(start.tokenizer)
+    pretrained = pretrained_tokenizer(model)
+    if pretrained is not None:
+        return load_tokenizer(pretrained)
     texts = [clip.text for clip in clips if clip.split != "validation" and "text" in clip.modalities()]
     return train_tokenizer([text for text in texts if text], model.text.vocab_size)
 
 
-def _build(config: ExperimentConfig, cache: MediaCache, start: Start | None) -> Recogniser:
+def _build(config: ExperimentConfig, cache: MediaCache, folder: RunFolder, start: Start | None) -> Recogniser:
     torch.manual_seed(torch_seed(config.seed, "weights"))
     tokens = vocabulary(cache.tokenizer, config.model.text.vocab_size) if config.model.text else None
     recogniser = build_recogniser(config.model, tokens=tokens)
+    forms = {name: backbone.form for name, backbone in backbones(recogniser).items()}
+    folder.write_backbones(forms)
     if start is not None:
         _take_over(recogniser, start.weights)
+    add_adapters(recogniser, config.model)
     return recogniser
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,35 +13,60 @@ from torch import Tensor, nn
 from affetto.errors import ConfigError
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Two AdamW groups of the trainable parameters: matrices and filters decay; biases, norms, scales do not.
+def parameter_groups(
+    model: nn.Module, weight_decay: float, *, backbone_rate: float = 1.0, layer_decay: float = 1.0
+) -> list[dict[str, Any]]:
+    """AdamW groups of the trainable parameters: matrices and filters decay; biases, norms, scales do not.
 
     A parameter of one dimension is a bias, a scale or a single learned token, and a vote's table holds
-    strengths: decay would only pull them to 0.
+    strengths: decay would only pull them to 0. `scale` is a group's share of the rate: 1, but in a pretrained
+    backbone `backbone_rate`, times `layer_decay` for every layer above (Howard and Ruder 2018, "ULMFiT").
     """
-    decaying: list[nn.Parameter] = []
-    still: list[nn.Parameter] = []
+    backbones = {path: module for path, module in model.named_modules() if hasattr(module, "depth_of")}
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            (decaying if parameter.ndim > 1 and not name.startswith("votes.") else still).append(parameter)
-    return [{"params": decaying, "weight_decay": weight_decay}, {"params": still, "weight_decay": 0.0}]
+            scale = 1.0
+            for path, backbone in backbones.items():
+                if _within(name, path):
+                    depth = backbone.depth_of(name[len(path) + 1 :])  # type: ignore[operator]
+                    scale = backbone_rate * layer_decay**depth
+            decays = parameter.ndim > 1 and not name.startswith("votes.")
+            groups.setdefault((scale, decays), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": weight_decay if decays else 0.0, "scale": scale}
+        for (scale, decays), parameters in groups.items()
+    ]
 
 
-def learning_rate(step: int, total: int, peak: float, warmup: float) -> float:
-    """The rate of a step (from 0): a straight rise over the share `warmup`, then half a cosine down to 0.
+def learning_rate(step: int, total: int, peak: float, warmup: float, schedule: str = "cosine") -> float:
+    """The rate of a step (from 0): a straight rise over the share `warmup`, then down as `schedule` says.
 
-    Loshchilov and Hutter 2017, "SGDR". A function of the step alone: a resumed run has nothing to restore.
+    "cosine" (Loshchilov and Hutter 2017, "SGDR") and "linear" end at 0, "constant" stays. "one-cycle" (Smith
+    and Topin 2019, "Super-Convergence") rises and falls in half cosines, from a 25th of the peak to nearly
+    nothing. A function of the step alone: a resumed run has nothing to restore.
     """
     rise = round(warmup * total)
+    progress = min((step - rise) / max(total - rise, 1), 1.0)
     if step < rise:
+        if schedule == "one-cycle":
+            return _cosine(peak / 25, peak, step / rise)
         return peak * (step + 1) / rise
-    progress = (step - rise) / max(total - rise, 1)
-    return peak * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+    if schedule == "constant":
+        return peak
+    if schedule == "linear":
+        return peak * (1.0 - progress)
+    return _cosine(peak, peak / 25e4 if schedule == "one-cycle" else 0.0, progress)
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
     """Stop the gradients of every parameter whose name begins with a prefix; let all others learn.
 
+    A module may name in `fixed` those parameters of its own that never learn.
     Raises ConfigError `config_invalid` when a prefix names nothing, or nothing is left to learn.
     """
     names = [name for name, _ in model.named_parameters()]
@@ -50,8 +76,9 @@ def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
             raise ConfigError(
                 "config_invalid", f"freeze: {prefix!r} names no part of the model; it has {tops}"
             )
+    fixed = {f"{path}.{n}" for path, module in model.named_modules() for n in getattr(module, "fixed", ())}
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not any(_within(name, prefix) for prefix in prefixes))
+        parameter.requires_grad_(name not in fixed and not any(_within(name, prefix) for prefix in prefixes))
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError("config_invalid", f"freeze: {', '.join(prefixes)} leaves nothing to train")
 

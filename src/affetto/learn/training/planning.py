@@ -12,7 +12,7 @@ from affetto.errors import DataError
 from affetto.learn.config import ExperimentConfig, StageConfig, TaskConfig
 from affetto.learn.losses import effective_number
 from affetto.learn.models.recogniser import VOTE
-from affetto.learn.training.loaders import Augmentation, BatchBuilder, BatchPlan, text_length
+from affetto.learn.training.loaders import Answered, Augmentation, BatchBuilder, BatchPlan, text_length
 from affetto.learn.training.media_cache import MediaCache
 from affetto.learn.training.objectives import trained_views
 from affetto.learn.training.pairing import drop_modalities, only_evidence, pair_by_label, pair_count
@@ -38,6 +38,7 @@ class StagePlan:
         self._config, self._stage, self._cache = config, stage, cache
         self._task = config.model.tasks[0]
         self.tasks = [task for task in config.model.tasks if _has_trained_view(task, stage, config)]
+        self._answers: Answered | None = None
         self._train = self._usable(clip for clip in clips if clip.split in (None, "train"))
         self.validation = self._validation(self._usable(c for c in clips if c.split == "validation"))
         weights = {corpus.reader: corpus.weight for corpus in config.data.corpora}
@@ -73,6 +74,15 @@ class StagePlan:
             for row, first in zip(rows, firsts, strict=False)
         ]
 
+    @property
+    def training(self) -> Sequence[Clip]:
+        """The clips that are drawn from."""
+        return self._train
+
+    def teach(self, answers: Answered) -> None:
+        """Let the batches carry a teacher's answers."""
+        self._answers = answers
+
     def builder(self) -> BatchBuilder:
         """Makes the batches, augmented."""
         limits = {corpus.reader: corpus.max_seconds for corpus in self._config.data.corpora}
@@ -85,7 +95,7 @@ class StagePlan:
             unknown=unknown_id(self._cache.tokenizer),
             special=special_ids(self._cache.tokenizer),
         )
-        return BatchBuilder(self._cache, self._config.model.tasks, augmentation)
+        return BatchBuilder(self._cache, self._config.model.tasks, augmentation, self._answers)
 
     def class_weights(self) -> dict[str, NDArray[np.float64]]:
         """Task to weights [C] by effective number in the training clips, for the tasks that ask for it."""
@@ -97,8 +107,9 @@ class StagePlan:
 
     def _usable(self, clips: Iterable[Clip]) -> list[Clip]:
         evidence = [only_evidence(clip, self._stage.modalities) for clip in clips]
-        labelled = [c for c in evidence if any(_serves(c, task) for task in self.tasks)]
-        return [clip for clip in labelled if clip.modalities()]
+        if self._stage.distil is None and self._stage.objective == "supervised":
+            evidence = [c for c in evidence if any(_serves(c, task) for task in self.tasks)]
+        return [clip for clip in evidence if clip.modalities()]
 
     def _validation(self, clips: list[Clip]) -> list[Clip]:
         count = pair_count(clips, self._task, self._stage.modalities) if self._stage.paired else 0

@@ -1,7 +1,7 @@
 """The folder of a run: its config, tokenizer, checkpoints, metrics and curves; one trainer at a time.
 
-runs/NAME/  config.yaml  metrics.jsonl  curves.png  tokenizer.json  unreadable.csv
-            checkpoints/  predictions/  bundle/
+runs/NAME/  config.yaml  metrics.jsonl  curves.png  tokenizer.json  unreadable.csv  backbones.json
+            checkpoints/  predictions/  adapters/  bundle/
 """
 
 from __future__ import annotations
@@ -56,6 +56,25 @@ class RunFolder:
         """One more measurement."""
         with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+
+    def write_backbones(self, forms: Mapping[str, Mapping[str, Any]]) -> None:
+        """Which pretrained files the run began with, by part of the model. A resumed run has to find the same.
+
+        Raises TrainingError `run_exists` when it does not.
+        """
+        path = self.path / "backbones.json"
+        found = {part: {"path": form["path"], "revision": form["revision"]} for part, form in forms.items()}
+        if found and path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            for part, form in found.items():
+                if before.get(part, form)["revision"] != form["revision"]:
+                    raise TrainingError(
+                        "run_exists",
+                        f"{self.path} began with revision {before[part]['revision']} of {form['path']}, which is now "
+                        f"{form['revision']}: set model.{part}.backbone.revision, or restore the folder",
+                    )
+        elif found:
+            write_whole(path, (json.dumps(found, indent=1) + "\n").encode())
 
     def write_unreadable(self, errors: Mapping[tuple[str | None, str], AffettoError]) -> None:
         """The clips that were left out because they cannot be decoded: corpus, id, code, message."""

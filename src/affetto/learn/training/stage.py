@@ -19,12 +19,13 @@ from torch import Tensor
 
 from affetto.errors import TrainingError
 from affetto.learn.config import ContrastiveConfig, ExperimentConfig, StageConfig
-from affetto.learn.models.build import build_reconstructor
+from affetto.learn.models.build import backbones, build_reconstructor
 from affetto.learn.models.recogniser import VOTE, Output, Recogniser
 from affetto.learn.models.reconstructor import Reconstructor
 from affetto.learn.training.checkpoint import best_path, read_checkpoint, save_last, write_checkpoint
 from affetto.learn.training.contrast import contrastive, forward_in_chunks, invariance, towers_of
 from affetto.learn.training.display import Display
+from affetto.learn.training.distillation import Teacher, distilled
 from affetto.learn.training.invariance import consistency, reconstruction, take_part
 from affetto.learn.training.loaders import make_loader, move
 from affetto.learn.training.media_cache import MediaCache
@@ -37,6 +38,7 @@ from affetto.learn.training.optimisation import (
     set_training_mode,
 )
 from affetto.learn.training.planning import StagePlan
+from affetto.learn.training.pretraining import masked_objective
 from affetto.learn.training.randomness import torch_seed
 from affetto.learn.training.run_folder import RunFolder
 from affetto.learn.training.stop import StopSignals
@@ -50,7 +52,7 @@ _CURVE_SECONDS = 30.0  # drawing takes as long as many steps of a small model
 
 @dataclass
 class Run:
-    """What the stages of a run share. `history` has every validation so far."""
+    """What the stages of a run share. `history` has every validation so far; `teachers` by their path."""
 
     config: ExperimentConfig
     clips: Sequence[Clip]
@@ -60,6 +62,7 @@ class Run:
     display: Display
     checkpoint_every: float  # seconds
     history: list[dict[str, Any]]
+    teachers: Mapping[str, Teacher]
 
 
 @dataclass
@@ -82,6 +85,10 @@ class StageModule(lightning.LightningModule):
         self.config, self.stage, self.state = run.config, stage, state
         self.plan = StagePlan(run.config, stage, run.clips, run.cache)
         self.averaged: AveragedWeights | None = None
+        self.masked = (
+            masked_objective(run.recogniser, stage, run.cache) if stage.objective == "masked" else None
+        )
+        self._heard_from = False
         self.task_weights: TaskWeights = TASK_WEIGHTS[stage.task_weights](self.plan.tasks)
         self.reconstructor: Reconstructor | None = None
         if stage.reconstruction:
@@ -94,7 +101,11 @@ class StageModule(lightning.LightningModule):
     @property
     def auxiliary(self) -> torch.nn.ModuleDict:
         """What learns beside the recogniser and ends with the stage."""
-        parts = {"task_weights": self.task_weights, "reconstructor": self.reconstructor}
+        parts = {
+            "task_weights": self.task_weights,
+            "reconstructor": self.reconstructor,
+            "masked": self.masked,
+        }
         return torch.nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
 
     @property
@@ -115,9 +126,15 @@ class StageModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW (Loshchilov and Hutter 2019)."""
-        groups = parameter_groups(self.recogniser, self.stage.weight_decay)
-        groups.append({"params": list(self.auxiliary.parameters()), "weight_decay": 0.0})
-        return torch.optim.AdamW(groups, lr=self.stage.lr)
+        stage = self.stage
+        groups = parameter_groups(
+            self.recogniser,
+            stage.weight_decay,
+            backbone_rate=stage.backbone_rate,
+            layer_decay=stage.layer_decay,
+        )
+        groups.append({"params": list(self.auxiliary.parameters()), "weight_decay": 0.0, "scale": 1.0})
+        return torch.optim.AdamW(groups, lr=stage.lr)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The loss of a batch. Raises TrainingError `loss_not_finite`, naming its clips, before the step."""
@@ -125,9 +142,20 @@ class StageModule(lightning.LightningModule):
         set_training_mode(self.recogniser, stage.freeze)
         torch.manual_seed(torch_seed(self.config.seed, stage.name, "step", step))
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = learning_rate(step, self.plan.total_steps, stage.lr, stage.warmup)
+            rate = learning_rate(step, self.plan.total_steps, stage.lr, stage.warmup, stage.schedule)
+            group["lr"] = rate * group["scale"]
         self.recogniser.set_progress(step / self.plan.total_steps)
+        loss = self.loss_of(batch)
+        self._refuse_not_finite("loss", loss, batch.ids)
+        self._ids, self._present = batch.ids, batch.inputs.keys()
+        return loss
+
+    def loss_of(self, batch: Batch) -> Tensor:
+        """What the stage's objective says of a batch."""
+        stage = self.stage
         batch = mixup(batch, stage.mixup)
+        if self.masked is not None:
+            return self.masked(self.recogniser, batch)
         output, tracks, targets = self._answers(batch)
         batch = replace(batch, targets=targets)
         losses = task_losses(
@@ -144,9 +172,24 @@ class StageModule(lightning.LightningModule):
             loss = loss + self._invariance(tracks, output)
         if stage.contrastive is not None:
             loss = loss + self._contrast(stage.contrastive, batch, output)
-        self._refuse_not_finite("loss", loss, batch.ids)
-        self._ids = batch.ids
-        return loss
+        if stage.distil is None:
+            return loss
+        share = stage.distil.weight
+        return (1.0 - share) * loss + share * distilled(output, batch, self.views, stage.distil)
+
+    def on_after_backward(self) -> None:
+        """Raises TrainingError `adapter_silent` when an adapter got no gradient in the stage's first step."""
+        if self._heard_from:
+            return
+        self._heard_from = True
+        for name, backbone in backbones(self.recogniser).items():
+            silent = backbone.silent() if name in self._present else []
+            if silent:
+                raise TrainingError(
+                    "adapter_silent",
+                    f"the adapter in {name}.{silent[0]} gets no gradient and would never learn: name other "
+                    "lora.targets, or report the backbone",
+                )
 
     def _answers(self, batch: Batch) -> tuple[Output, Mapping[str, Track], Mapping[str, Tensor]]:
         """What the model says of a batch, the Tracks that it encoded, and the targets, mixed as the Tracks are.
@@ -222,10 +265,11 @@ class Bookkeeping(lightning.Callback):
         module: StageModule = pl_module
         state, plan, stage = module.state, module.plan, module.stage
         state.step += 1
-        loss = float(outputs["loss"])
+        loss = float(outputs["loss"]) * stage.accumulate  # Lightning has shared it out
         state.loss_sum += loss
         state.loss_count += 1
-        if module.averaged is not None:
+        moved = state.step % plan.steps_per_epoch % stage.accumulate == 0
+        if module.averaged is not None and moved:
             module.averaged.update(module.recogniser)
         self._run.display.step(state.step, loss)
         every = stage.validate_every or plan.steps_per_epoch
@@ -236,8 +280,10 @@ class Bookkeeping(lightning.Callback):
         if finished:
             trainer.should_stop = True
             return
-        self.interrupted = self._stop.asked
-        if self.interrupted or time.monotonic() - self._saved_at >= self._run.checkpoint_every:
+        # Gradients that wait for more batches are not saved: only a step that moved the weights can be.
+        self.interrupted = self._stop.asked and moved
+        due = time.monotonic() - self._saved_at >= self._run.checkpoint_every
+        if self.interrupted or (due and moved):
             self._save(trainer, module)
         if self.interrupted:
             trainer.should_stop = True
@@ -276,7 +322,7 @@ class Bookkeeping(lightning.Callback):
     def _scores(self, module: StageModule) -> dict[str, float]:
         """Of the views that the stage trains; {} without validation clips."""
         clips, cache, config = module.plan.validation, self._run.cache, module.config
-        if not clips:
+        if not clips or module.masked is not None:
             return {}
         logits = predict_logits(module.recogniser, clips, cache, workers=config.train.workers)
         found = scores(logits, clips, config.model.tasks)

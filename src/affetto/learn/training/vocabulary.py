@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tokenizers import Tokenizer
 
-UNKNOWN = "[UNK]"
+#: What tokenizers call the token for the unknown, and the one that stands for a blank.
+_UNKNOWN, _MASK = ("[UNK]", "<unk>", "<|endoftext|>"), ("[MASK]", "<mask>")
 
 
 def vocabulary(tokenizer: Tokenizer | None, size: int) -> list[str] | None:
@@ -17,7 +18,17 @@ def vocabulary(tokenizer: Tokenizer | None, size: int) -> list[str] | None:
 
 def unknown_id(tokenizer: Tokenizer | None) -> int:
     """The id of the token for the unknown; 0 where a tokenizer has none."""
-    return (tokenizer.token_to_id(UNKNOWN) or 0) if tokenizer is not None else 0
+    return _first_id(tokenizer, _UNKNOWN) or 0
+
+
+def mask_id(tokenizer: Tokenizer | None) -> int | None:
+    """The id of the token that stands for a blank; None where a tokenizer has none."""
+    return _first_id(tokenizer, _MASK)
+
+
+def _first_id(tokenizer: Tokenizer | None, names: tuple[str, ...]) -> int | None:
+    found = (tokenizer.token_to_id(name) for name in names) if tokenizer is not None else ()
+    return next((place for place in found if place is not None), None)
 
 
 def special_ids(tokenizer: Tokenizer | None) -> tuple[int, ...]:
