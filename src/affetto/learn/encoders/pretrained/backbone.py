@@ -75,7 +75,7 @@ class Backbone(nn.Module):
         if self.layer == -1:
             return part(*args, **inputs).last_hidden_state
         states: list[Tensor] = []
-        blocks = list(self.model.get_submodule(self.blocks))  # type: ignore[arg-type]
+        blocks = list(self.model.get_submodule(self.blocks))  # type: ignore[call-overload]
         hooks = [blocks[0].register_forward_pre_hook(lambda _, given: states.append(given[0]))]
         for block in blocks[:-1]:
             hooks.append(block.register_forward_hook(lambda _, __, out: states.append(_first(out))))

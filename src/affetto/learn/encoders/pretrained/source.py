@@ -63,7 +63,7 @@ def open_backbone(path: str, revision: str | None, modality: str) -> tuple[nn.Mo
     form = {
         "path": path,
         "revision": revision or _digest(Path(path)),
-        "config": json.loads(model.config.to_json_string(use_diff=False)),
+        "config": json.loads(model.config.to_json_string(use_diff=False)),  # type: ignore[operator, union-attr]
         "processor": _processor(path, revision, modality),
     }
     return model, form

@@ -37,10 +37,10 @@ class PretrainedSpeech(nn.Module):
         self.out_dim = dim
         self.backbone = backbone
         if backbone.family == "whisper":
-            self.hear: nn.Module = WhisperStates(backbone)
+            self.hear: WhisperStates | WaveStates = WhisperStates(backbone)
         else:
             self.hear = WaveStates(backbone)
-        self.rate = RATE / int(self.hear.step)  # type: ignore[arg-type]
+        self.rate = RATE / int(self.hear.step)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Identity() if backbone.width == dim else nn.Linear(backbone.width, dim)
 
