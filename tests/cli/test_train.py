@@ -40,7 +40,7 @@ def write_corpus(folder, people=4, each=3):
                 Image.fromarray(face.astype(np.uint8)).save(folder / f"{name}.png")
                 for kind, path, text in (
                     ("s", f"{name}.wav", ""),
-                    ("t", "", f"{words} {i}"),
+                    ("t", "", f"{words} {person} {i}"),
                     ("v", f"{name}.png", ""),
                 ):
                     rows.append((f"{kind}{name}", path, text, emotion, f"p{person}"))

@@ -20,7 +20,7 @@ from affetto.records import Clip
 def spoken(corpus: str, women: Iterable[str], men: Iterable[str], clips: int = 3) -> list[Clip]:
     people = [(name, "female") for name in women] + [(name, "male") for name in men]
     return [
-        Clip(f"{name}-{take}", speech="x.wav", speaker=name, gender=gender, corpus=corpus)
+        Clip(f"{name}-{take}", speech=f"{name}-{take}.wav", speaker=name, gender=gender, corpus=corpus)
         for name, gender in people
         for take in range(clips)
     ]
@@ -88,7 +88,7 @@ def test_no_person_and_no_text_is_ever_in_two_splits(
     voices: list[tuple[str, str, str]], texts: list[str], seed: int
 ) -> None:
     clips = [
-        Clip(f"v{n}", speech="x.wav", speaker=name, gender=gender.strip() or None, corpus=corpus)
+        Clip(f"v{n}", speech=f"{n}.wav", speaker=name, gender=gender.strip() or None, corpus=corpus)
         for n, (corpus, name, gender) in enumerate(voices)
     ]
     clips += written(texts)

@@ -10,7 +10,7 @@ from transformers import GPT2Config, GPT2Model
 
 from affetto.learn.config import FusionConfig
 from affetto.learn.decoders import HEADS
-from affetto.learn.decoders.heads import LinearHead, MlpHead, QueryHead
+from affetto.learn.decoders.heads import LinearHead, MlpHead, ProbeHead, QueryHead
 from affetto.learn.encoders.pretrained.backbone import Backbone
 from affetto.learn.fusion import FUSED, FUSIONS, LEVELS, VOTES, Views
 from affetto.learn.fusion.vote import FusedVote, LearnedVote, MajorityVote, MeanVote, ValidatedVote
@@ -376,7 +376,7 @@ def test_votes_resolve_and_are_finite_when_nothing_is_there(name: str) -> None:
 def test_heads(name: str) -> None:
     module, _, attribute = HEADS[name].partition(":")
     head = getattr(importlib.import_module(module), attribute)(DIM, 5).eval()
-    assert type(head) in (LinearHead, MlpHead, QueryHead)
+    assert type(head) in (LinearHead, MlpHead, ProbeHead, QueryHead)
     vector, whole = torch.randn(3, DIM), track(3, 6)
     assert head(vector).shape == head(vector, whole).shape == (3, 5)
     alone = torch.cat(

@@ -143,6 +143,8 @@ def should_learn(name: str, subset: tuple[str, ...]) -> bool:
     parts = name.split(".")
     if parts[-1] == "slopes":
         return False  # of attention by time, and these inputs have no times
+    if name in ("fusion.scale_logit", "fusion.bias"):
+        return False  # of towers: the contrastive loss learns them
     if name.startswith("votes.language"):
         return "text" in subset
     named = [m for m in MODALITIES if m in parts]

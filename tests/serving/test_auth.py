@@ -99,7 +99,6 @@ def test_headers_that_do_not_open(client, headers):
         "/labels?",
         "/labels#x",
         "/health/live/../../labels",
-        "//labels",
         "/labels/",
         "/Labels",
         "/%6cabels",
@@ -108,6 +107,11 @@ def test_headers_that_do_not_open(client, headers):
 )
 def test_paths_that_do_not_open(client, path):
     assert client(keys=Keys((KEY,))).get(path).status_code in (401, 404)
+
+
+def test_a_doubled_slash_leads_to_no_labels(client):
+    answer = client(keys=Keys((KEY,))).get("http://testserver//labels")
+    assert answer.status_code in (401, 404)
 
 
 def test_the_stream_wants_the_key_in_its_headers_or_its_first_message(client):

@@ -63,7 +63,7 @@ def make_clips(per_split=(10, 4)):
                 common = {"labels": {"emotion": emotion}, "split": split, "speaker": f"{split}{i % 2}"}
                 clips += [
                     Clip(f"s-{name}", speech=name, text="the same", scripted=True, corpus="tones", **common),
-                    Clip(f"t-{name}", text=f"{' '.join(words)} {i}", corpus="words", **common),
+                    Clip(f"t-{name}", text=f"{' '.join(words)} {split} {i}", corpus="words", **common),
                     Clip(f"v-{name}", vision=name, corpus="faces", **common),
                 ]
     return clips

@@ -29,6 +29,8 @@ class LinearHead(nn.Module):
 class ProbeHead(nn.Module):
     """One linear map that reads the vector and teaches it nothing: what an embedding holds is asked, not told."""
 
+    reads_track = False
+
     def __init__(self, dim: int, classes: int) -> None:
         super().__init__()
         self.out = nn.Linear(dim, classes)

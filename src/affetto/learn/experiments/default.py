@@ -131,7 +131,7 @@ def default() -> ExperimentConfig:
         ),
         model=ModelConfig(
             dim=128,
-            speech=SpeechConfig(margin_seconds=0.2),
+            speech=SpeechConfig(margin_seconds=0.0),
             text=TextConfig(vocab_size=8000, width=128, layers=2, dropout=0.3),
             vision=VisionConfig(),
             fusion=FusionConfig(name="hybrid", dropout=0.3),

@@ -22,7 +22,7 @@ from affetto.learn.config import (
 from affetto.records import MODALITIES, Clip, Label, TaskKind
 
 #: Of silence around the speech: how much a corpus leaves is its signature, and no feeling.
-_MARGIN_SECONDS = 0.2
+_MARGIN_SECONDS = 0.0
 
 
 def own(
