@@ -76,7 +76,9 @@ def _between(low: float, high: float) -> str:
 def _drawn(found: Summary) -> str:
     """What the intervals are over."""
     people = found["people"]
-    return f"over {people:,} speakers" if people > 1 else "over clips; no two speakers are named"
+    if people > 1:
+        return f"over {people:,} speakers"
+    return "one speaker, who cannot be drawn again" if people else "over clips: no speaker is named"
 
 
 def _note(text: str) -> str:
@@ -106,11 +108,15 @@ def _tiles(found: Summary) -> str:
     }
     tiles = [(name, found[key], found["intervals"][key]) for key, name in names.items()]
     tiles.append(
-        (f"Accuracy at {COVERAGE:.0%} coverage", selective["accuracy"], selective["accuracy_interval"])
+        (
+            f"Accuracy at {_percent(COVERAGE, 0)} coverage",
+            selective["accuracy"],
+            selective["accuracy_interval"],
+        )
     )
     tiles.append(("Area under risk-coverage", selective["aurc"], selective["aurc_interval"]))
     drawn = [_tile(name, value, _between(*interval)) for name, value, interval in tiles]
-    drawn.append(_tile("Answered (coverage)", found["coverage"], "the rest was told to be unsure"))
+    drawn.append(_tile("Answered (coverage)", found["coverage"], "the rest is answered “unsure”"))
     return f'<div class="tiles">{"".join(drawn)}</div>'
 
 
@@ -154,7 +160,7 @@ def _reliability(found: Summary) -> str:
 def _abstention(found: Summary) -> str:
     selective = found["selective"]
     words = (
-        f"Errors among the most confident answers. Answering the surest {COVERAGE:.0%} raises accuracy from "
+        f"Errors among the most confident answers. Answering the surest {_percent(COVERAGE, 0)} changes accuracy from "
         f"{_percent(found['wa'])} to {_percent(selective['accuracy'])} "
         f"({_points(selective['accuracy'] - found['wa'])} points). Area under the curve: "
         f"{_percent(selective['aurc'])}, the mean error over all coverages; lower is better."
@@ -194,7 +200,8 @@ def _groups(found: Summary) -> str:
     if not kinds:
         return "<p>The clips name no speaker, gender, language or corpus.</p>"
     return kinds + _note(
-        f"Gap: UAR less that of all others, in points. A group more than {100 * GAP:.0f} points below the others "
+        f"Gap: UAR less that of all others, in points. The interval of a single speaker is over "
+        f"their clips. A group more than {100 * GAP:.0f} points below the others "
         f"is marked, and one of fewer than {FEW} clips, whose figures say little."
     )
 
@@ -274,7 +281,7 @@ def _mistakes(answers: Sequence[Answer], sounds: Mapping[str, bytes]) -> str:
 
 
 def _mistake(answer: Answer, sound: bytes | None) -> str:
-    unsure = '<span class="tag">told to be unsure</span>' if answer.abstained else ""
+    unsure = '<span class="tag">answered “unsure”</span>' if answer.abstained else ""
     quoted = f"<p>“{escape(answer.text)}”</p>" if answer.text else ""
     player = ""
     if sound is not None:

@@ -103,8 +103,8 @@ def _y(share: float) -> float:
 
 
 def _ceiling(value: float) -> float:
-    """The next tenth, so that the axis ends on a round number."""
-    return max(0.1, math.ceil(value * 10 - 1e-9) / 10)
+    """Where an axis ends, so that its ticks are round numbers."""
+    return next((top for top in (0.05, 0.1, 0.25, 0.5, 0.75) if value <= top), 1.0)
 
 
 def _share(value: float) -> str:

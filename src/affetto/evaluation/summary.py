@@ -140,8 +140,9 @@ def _groups(
     groups = {}
     for name, scores in found.items():
         own = np.array([other == name for other in names])
-        # One person cannot be drawn again, so that a speaker's interval is over their clips.
-        drawn = None if kind == "speaker" else [people[i] for i in np.flatnonzero(own)]
+        drawn = [people[i] for i in np.flatnonzero(own)]
+        if len(set(drawn) - {None}) == 1:  # who cannot be drawn again: their clips are
+            drawn = [None] * len(drawn)
         spread = estimate("uar", true[own], said[own][None], groups=drawn, **settings)
         rest = known & ~own
         gap = scores["uar"] - uar(true[rest], said[rest]) if rest.any() else None
