@@ -142,22 +142,25 @@ def _answer(
     inputs: tuple[str, ...],
     snr: float | None = None,
 ) -> Answer:
-    failed = isinstance(outcome, AffettoError)
-    return Answer(
+    asked = Answer(
         id=clip.id,
         truth=truth,
         trial=trial,
         inputs=inputs,
         snr=snr,
-        probabilities=None if failed else dict(outcome.probabilities),
-        abstained=not failed and outcome.abstained,
-        reason=None if failed else outcome.reason,
-        error=outcome.code if failed else None,
         speaker=clip.speaker,
         gender=clip.gender,
         language=clip.language,
         corpus=clip.corpus,
         text=clip.text,
+    )
+    if isinstance(outcome, AffettoError):
+        return replace(asked, error=outcome.code)
+    return replace(
+        asked,
+        probabilities=dict(outcome.probabilities),
+        abstained=outcome.abstained,
+        reason=outcome.reason,
     )
 
 
