@@ -26,9 +26,10 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 @dataclass(frozen=True)
 class Line:
-    """A sentence and how it is said: words per minute, pitch and its range (0 to 100)."""
+    """A sentence, what is felt, and how it is said: words per minute, pitch and its range (0 to 100)."""
 
     name: str
+    emotion: str
     text: str
     speed: int
     pitch: int
@@ -36,10 +37,17 @@ class Line:
 
 
 LINES = (
-    Line("refund", "I have been waiting for three weeks and nobody called me back. This is outrageous!", 195, 60, 90),
-    Line("thanks", "Thank you so much, that is wonderful news, you made my day!", 175, 65, 85),
-    Line("meeting", "The meeting starts at ten and the report is on the table.", 160, 45, 40),
-    Line("goodbye", "I miss him so much. The house is so empty now.", 115, 30, 20),
+    Line(
+        "refund",
+        "anger",
+        "I have been waiting for three weeks and nobody called me back. This is outrageous!",
+        195,
+        60,
+        90,
+    ),
+    Line("thanks", "happiness", "Thank you so much, that is wonderful news, you made my day!", 175, 65, 85),
+    Line("meeting", "neutral", "The meeting starts at ten and the report is on the table.", 160, 45, 40),
+    Line("goodbye", "sadness", "I miss him so much. The house is so empty now.", 115, 30, 20),
 )
 
 #: Mouth and brows of a drawn face: how far the corners of the mouth rise, how far the brows tilt inwards.
@@ -111,10 +119,10 @@ def main() -> None:
     voice = Voice()
     with (FOLDER / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["id", "path", "text", "language"])
+        rows.writerow(["id", "path", "text", "language", "emotion"])
         for line in LINES:
             sf.write(FOLDER / f"{line.name}.flac", voice.say(line), RATE, subtype="PCM_16")
-            rows.writerow([line.name, f"{line.name}.flac", line.text, "en"])
+            rows.writerow([line.name, f"{line.name}.flac", line.text, "en", line.emotion])
     for name, (smile, frown) in FACES.items():
         draw_face(smile, frown).save(FOLDER / f"{name}.png", optimize=True)
 

@@ -48,6 +48,7 @@ CODES: dict[str, str] = {
     "corpus_layout": "the folder does not have the corpus's published layout",
     "corpus_unreadable": "more than a tenth of the clips cannot be decoded",
     "features_invalid": "precomputed features that cannot be read, or are not those that a model takes",
+    "predictions_invalid": "stored answers of an evaluation that cannot be read",
     "split_leak": "a speaker stands in more than one split",
     "split_impossible": "too few speakers for the split asked for",
     "words_not_found": "the file of words and times does not exist",

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 
 from affetto.bundle import Bundle
 from affetto.cli import app
 from affetto.cli.evaluate import true_emotion
+from affetto.cli.evaluated import with_noise
+from affetto.evaluation.answers import Answer, from_lines
+from affetto.evaluation.summary import summarise
 from affetto.records import Clip
 from sounds import voice_like
 
@@ -89,6 +96,83 @@ def test_labels_restrict_clips_and_answers(run: Callable, manifest: Path) -> Non
     report = json.loads(run(manifest, "--json", "--labels", "sad,angry").out)
     assert report["labels"] == ["anger", "sadness"]
     assert report["n"] == 3
+
+
+@pytest.fixture
+def stored(run: Callable, manifest: Path, tmp_path: Path) -> list[Answer]:
+    done = run(manifest, "--report", tmp_path / "out.html")
+    assert done.code == 0, done.err
+    return from_lines((tmp_path / "out.predictions.jsonl").read_text())
+
+
+def test_the_page_lies_beside_what_it_is_computed_from(stored: list[Answer], tmp_path: Path) -> None:
+    page = (tmp_path / "out.html").read_text()
+    figures = summarise(stored)
+    assert figures["n"] == 5
+    assert figures["failed"] == 1
+    assert f'<p class="value">{100 * figures["uar"]:.1f} %</p>' in page
+    assert "affetto evaluate clips.csv --bundle" in page
+    assert "--report out.html" in page
+    assert str(tmp_path) not in page
+    assert "CC0-1.0" in page
+
+
+def test_speech_is_asked_again_with_noise(
+    stored: list[Answer], run: Callable, manifest: Path, tmp_path: Path
+) -> None:
+    noisy = [(a.id, a.snr, a.inputs) for a in stored if a.trial == "noise"]
+    assert noisy == [(name, snr, ("speech",)) for name in "ab" for snr in (20.0, 10.0, 0.0)]
+    run(manifest, "--report", tmp_path / "quiet.html", "--no-noise")
+    quiet = from_lines((tmp_path / "quiet.predictions.jsonl").read_text())
+    assert quiet == [a for a in stored if a.trial != "noise"]
+
+
+def test_every_subset_of_what_a_clip_has_is_asked(run: Callable, manifest: Path, tmp_path: Path) -> None:
+    with manifest.open("a") as stream:
+        stream.write("both,clips/up.wav,gloomy,anger,s1,test\n")
+    run(manifest, "--report", tmp_path / "out.html", "--no-noise")
+    stored = from_lines((tmp_path / "out.predictions.jsonl").read_text())
+    asked = {a.inputs: a for a in stored if a.id == "both"}
+    assert list(asked) == [("speech", "text"), ("speech",), ("text",)]
+    assert [a.trial for a in asked.values()] == ["all", "subset", "subset"]
+    alone = {a.id: a.probabilities for a in stored if a.id in "ac"}
+    assert asked["speech",].probabilities == pytest.approx(alone["a"])
+    assert asked["text",].probabilities == pytest.approx(alone["c"])
+    assert "Modalities" in (tmp_path / "out.html").read_text()
+
+
+def test_mistakes_can_be_heard(run: Callable, manifest: Path, tmp_path: Path) -> None:
+    with manifest.open("a") as stream:
+        stream.write("wrong,clips/up.wav,,sadness,s1,test\n")
+    run(manifest, "--report", tmp_path / "out.html", "--no-noise")
+    page = (tmp_path / "out.html").read_text()
+    (source,) = re.findall(r'<audio [^>]*src="data:audio/flac;base64,([^"]+)"', page)
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(source)))
+    assert rate == 16000
+    assert len(samples) == pytest.approx(0.8 * rate, abs=2)
+
+
+def test_another_run_is_compared(stored: list[Answer], run: Callable, manifest: Path, tmp_path: Path) -> None:
+    before = tmp_path / "out.predictions.jsonl"
+    run(manifest, "--report", tmp_path / "new.html", "--no-noise", "--against", before)
+    page = (tmp_path / "new.html").read_text()
+    assert "On 5 clips that both answered, UAR is +0.0 points from the other run" in page
+    for arguments in (
+        ("--against", before),
+        ("--report", "x.pdf"),
+        ("--report", "x.html", "--against", manifest),
+    ):
+        done = run(manifest, *arguments)
+        assert (done.code, done.out) == (2, "")
+        assert done.err.endswith(("[option_invalid]\n", "[predictions_invalid]\n"))
+
+
+@pytest.mark.parametrize("snr", [20.0, 0.0, -6.0])
+def test_noise_has_the_power_that_it_should(snr: float) -> None:
+    rng = np.random.default_rng(0)
+    speech, hiss = voice_like(1.0), rng.standard_normal(16000).astype(np.float32)
+    added = with_noise(speech, hiss, snr) - speech
+    assert 10 * np.log10(np.mean(speech**2) / np.mean(added**2)) == pytest.approx(snr, abs=0.01)
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from affetto.evaluation.calibration import (
+    accuracy_at_coverage,
     apply_temperature,
     aurc,
+    calibration_gap,
     ece,
     fit_temperature,
     nll,
+    reliability,
     risk_coverage,
     threshold_for_coverage,
     threshold_for_risk,
@@ -191,3 +194,27 @@ def test_a_risk_that_cannot_be_promised_is_not():
     assert threshold_for_risk([0.9, 0.8], [0, 0], risk=0.5) == math.inf
     assert threshold_for_risk([], [], risk=0.5) == math.inf
     assert threshold_for_risk([0.9, 0.8], [1, 0], risk=1.0) == 0.8
+
+
+def test_a_reliability_diagram_by_hand():
+    confidence, accuracy, count = reliability([0.9, 0.5, 0.8, 0.6], [1, 0, 0, 1], bins=2)
+    np.testing.assert_allclose(confidence, [0.55, 0.85])
+    np.testing.assert_allclose(accuracy, [0.5, 0.5])
+    assert count.tolist() == [2, 2]
+    # |0.5 - 0.55| and |0.5 - 0.85|, each of half the items
+    assert calibration_gap([0.9, 0.5, 0.8, 0.6], [1, 0, 0, 1], bins=2) == pytest.approx((0.05 + 0.35) / 2)
+    assert [len(column) for column in reliability([], [])] == [0, 0, 0]
+    assert len(reliability([0.5, 0.6, 0.7], [1, 1, 0])[0]) == 3
+
+
+def test_accuracy_at_a_coverage_by_hand():
+    confidence, correct = [0.9, 0.5, 0.8, 0.6, 0.7], [1, 0, 0, 1, 1]
+    assert accuracy_at_coverage(confidence, correct, 0.8) == pytest.approx(3 / 4)
+    assert accuracy_at_coverage(confidence, correct, 0.3) == pytest.approx(1 / 2)  # two items, rounded up
+    assert accuracy_at_coverage(confidence, correct, 1.0) == pytest.approx(3 / 5)
+    assert accuracy_at_coverage([0.5, 0.5], [1, 0], 0.5) == pytest.approx(1 / 2)
+    for wrong in (0.0, 1.1):
+        with pytest.raises(ValueError, match="coverage"):
+            accuracy_at_coverage(confidence, correct, wrong)
+    with pytest.raises(ValueError, match="items"):
+        accuracy_at_coverage([], [], 0.8)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,8 +16,8 @@ from affetto.cli.predict import opened, row_writer, split_labels, tracked
 from affetto.errors import AffettoError, DataError
 from affetto.records import Clip, Prediction
 
-if TYPE_CHECKING:
-    pass
+#: A clip, its true emotion, and what came of it.
+Answered = tuple[Clip, str, Prediction | AffettoError]
 
 
 def evaluate(
@@ -30,14 +31,28 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write each clip's answer to a .csv or .jsonl file.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Write a page to show, and the answers it is computed from, to a .html file."),
+    ] = None,
+    noise: Annotated[
+        bool, typer.Option(help="For the page, ask again with noise in the speech; three times more work.")
+    ] = True,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="For the page, the .predictions.jsonl of another run on the same clips."),
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="int8 or fp32; int8 where the bundle has it.")] = None,
 ) -> None:
     """Measure a bundle: UAR, accuracy, F1, calibration, confusion, and groups of speakers.
 
     Clips without one clear emotion are skipped, clips that cannot be read are listed; both are counted.
+    With --report also: abstention, subsets of modalities, noise, the worst mistakes to listen to.
     """
+    from affetto.cli.evaluated import check_report, write_report
     from affetto.data.manifest import read_manifest
 
+    check_report(report, against)
     clips = [clip for clip in read_manifest(manifest) if split is None or clip.split == split]
     with ExitStack() as stack:
         sink = stack.enter_context(opened(output)) if output else None
@@ -56,17 +71,35 @@ def evaluate(
                 f"{asked}: no clip with one clear emotion out of {', '.join(kept)}; check its labels",
             )
         write = row_writer(sink, output.suffix, kept, ("id", "truth")) if sink and output else None
-        answers, failed = [], []
+        answers: list[Answered] = []
         outcomes = predictor.predict_many(tracked([clip for clip, _ in rows]), labels=kept)
         for (clip, truth), (_, outcome) in zip(rows, outcomes, strict=True):
             if write is not None:
                 write(clip.speech or clip.vision or clip.id, outcome, id=clip.id, truth=str(truth))
-            if isinstance(outcome, AffettoError):
-                failed.append((clip, outcome))
-            else:
-                answers.append((clip, str(truth), outcome))
-    report = {**_report(answers, kept), "skipped": len(clips) - len(rows), "failed": len(failed)}
-    _tell(report, failed, as_json)
+            answers.append((clip, str(truth), outcome))
+        found = {**_report(answers, kept), "skipped": len(clips) - len(rows)}
+        if report is not None:
+            asked_for = {"--split": split, "--labels": labels, "--precision": precision, "--against": against}
+            command = _command(manifest, bundle, report, asked_for, noise)
+            facts = [("command", command), ("skipped", f"{found['skipped']} clips without one clear emotion")]
+            title = f"{predictor.bundle.info.name} on {manifest.stem}"
+            write_report(
+                report, answers, predictor, decoder, title=title, facts=facts, noise=noise, against=against
+            )
+    _tell(
+        found, [(clip, outcome) for clip, _, outcome in answers if isinstance(outcome, AffettoError)], as_json
+    )
+
+
+def _command(
+    manifest: Path, bundle: str | None, report: Path, options: Mapping[str, object], noise: bool
+) -> str:
+    """The command of a report, without folders: they are no concern of those whom it is sent to."""
+    given = {"--bundle": bundle, "--report": report, **options}
+    words = [
+        word for name, value in given.items() if value is not None for word in (name, Path(str(value)).name)
+    ]
+    return shlex.join(["affetto", "evaluate", manifest.name, *words, *([] if noise else ["--no-noise"])])
 
 
 def true_emotion(clip: Clip) -> str | None:
@@ -83,11 +116,12 @@ def true_emotion(clip: Clip) -> str | None:
     return winners[0] if len(winners) == 1 else None
 
 
-def _report(answers: Sequence[tuple[Clip, str, Prediction]], labels: Sequence[str]) -> dict[str, Any]:
+def _report(outcomes: Sequence[Answered], labels: Sequence[str]) -> dict[str, Any]:
     from affetto.evaluation.report import evaluation_report
 
+    answers = [(clip, truth, said) for clip, truth, said in outcomes if isinstance(said, Prediction)]
     clips = [clip for clip, _, _ in answers]
-    return evaluation_report(
+    report = evaluation_report(
         [truth for _, truth, _ in answers],
         [[prediction.probabilities[name] for name in labels] for _, _, prediction in answers],
         labels,
@@ -97,6 +131,7 @@ def _report(answers: Sequence[tuple[Clip, str, Prediction]], labels: Sequence[st
         corpora=[clip.corpus for clip in clips],
         abstained=[prediction.abstained for _, _, prediction in answers],
     )
+    return {**report, "failed": len(outcomes) - len(answers)}
 
 
 def _tell(report: dict[str, Any], failed: Iterable[tuple[Clip, AffettoError]], as_json: bool) -> None:

@@ -38,13 +38,22 @@ def calibration_gap(
     values, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
     if not values.size:
         return float("nan")
-    if equal_mass:
-        order = np.argsort(values, kind="stable")
-        members = np.array_split(order, min(bins, values.size))
-    else:
-        number = np.minimum((values * bins).astype(int), bins - 1)
-        members = [np.flatnonzero(number == b) for b in range(bins)]
+    members = _bins(values, bins, equal_mass)
     return sum(abs(float(np.sum(right[m] - values[m]))) for m in members) / values.size
+
+
+def reliability(
+    confidence: ArrayLike, correct: ArrayLike, bins: int = 15
+) -> tuple[Doubles, Doubles, NDArray[np.int64]]:
+    """The points of a reliability diagram, from the least confident bin on: bins of equally many items.
+
+    confidence [N], correct [N] -> mean confidence, accuracy and number of items of each bin, [B] with
+    B = min(bins, N). The mean of |accuracy - confidence|, weighted by the items, is `calibration_gap`.
+    """
+    values, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    members = _bins(values, bins, equal_mass=True) if values.size else []
+    mean = np.array([values[m].mean() for m in members])
+    return mean, np.array([right[m].mean() for m in members]), np.array([len(m) for m in members], dtype=int)
 
 
 def nll(probabilities: ArrayLike, targets: ArrayLike) -> float:
@@ -103,6 +112,18 @@ def aurc(confidence: ArrayLike, correct: ArrayLike) -> float:
     return float(risk.mean()) if risk.size else float("nan")
 
 
+def accuracy_at_coverage(confidence: ArrayLike, correct: ArrayLike, coverage: float) -> float:
+    """Accuracy among the most confident share `coverage` of items [N], rounded up to a whole item.
+
+    Items of equal confidence count as their mean. Raises ValueError without items, or for a coverage outside
+    0..1 or of 0.
+    """
+    needed = math.ceil(coverage * np.size(confidence) - 1e-9)
+    if not 0 < coverage <= 1 or not needed:
+        raise ValueError(f"expected a coverage above 0, at most 1, and items, got {coverage}")
+    return 1.0 - float(risk_coverage(confidence, correct)[1][needed - 1])
+
+
 def threshold_for_coverage(confidence: ArrayLike, coverage: float) -> float:
     """The highest threshold at which at least a share `coverage` of items [N] has `confidence >= threshold`.
 
@@ -135,6 +156,14 @@ def threshold_for_risk(confidence: ArrayLike, correct: ArrayLike, risk: float, d
         else:
             high = middle - 1
     return found
+
+
+def _bins(values: Doubles, bins: int, equal_mass: bool) -> list[NDArray[np.int64]]:
+    """The items of each bin of confidence [N], from the least confident on."""
+    if equal_mass:
+        return np.array_split(np.argsort(values, kind="stable"), min(bins, values.size))
+    number = np.minimum((values * bins).astype(int), bins - 1)
+    return [np.flatnonzero(number == b) for b in range(bins)]
 
 
 def _shares(targets: ArrayLike, values: Doubles) -> Doubles:

@@ -56,7 +56,7 @@ def evaluation_report(
     if not len(values):
         raise DataError("nothing_to_predict", "no labelled clip to evaluate: check the labels and the split")
     true, said, confidence = _class_indices(truth, labels), values.argmax(axis=1), values.max(axis=1)
-    people = _people(speakers, corpora)
+    people = people_of(speakers, corpora)
     kinds = {"speaker": people, "gender": genders, "language": languages, "corpus": corpora}
     for name, column in {"truth": truth, "abstained": abstained, **kinds}.items():
         if column is not None and len(np.asarray(column)) != len(values):
@@ -102,10 +102,10 @@ def _class_indices(truth: Sequence[str] | NDArray[np.integer], labels: Sequence[
     return np.array([index[name] for name in truth], dtype=np.int64)
 
 
-def _people(
+def people_of(
     speakers: Sequence[str | None] | None, corpora: Sequence[str | None] | None
 ) -> list[str | None] | None:
-    """Speakers by names that are unique: two corpora may both have a speaker 1."""
+    """Speakers [N] by names that are unique: two corpora may both have a speaker 1. None without speakers."""
     if speakers is None:
         return None
     if corpora is None or len(set(corpora)) < 2:
