@@ -88,7 +88,7 @@ def test_a_long_recording_is_found_where_it_is_meant(
     best = Finder(store).find(towers.embed(text="happy"), 1)[0]
     assert (best.entry.start, best.entry.end) == (2.0, 4.0)
     assert best.to_dict()["modality"] == "speech"
-    assert store.vector(0) == pytest.approx(towers.embed(speech=hum(2.0, 0.1)), abs=1e-3)
+    assert store.vectors([0])[0] == pytest.approx(towers.embed(speech=hum(2.0, 0.1)), abs=1e-3)
     later = made(tmp_path / "later", towers)
     add(later, [replace(clips[2], start=1.0, end=2.5)], towers)
     assert [(entry.start, entry.end) for entry in later.entries()] == [(1.0, 2.5)]

@@ -62,14 +62,14 @@ def test_what_was_appended_is_there_when_opened_again(store: Store) -> None:
     assert (len(again), again.origin) == (300, ORIGIN)
     assert [entry.id for entry in again.entries()] == [str(i) for i in range(300)]
     assert again.entry(210).id == "210"
-    assert (again.vector(299) == unit_rows(300)[299]).all()
+    assert (again.vectors([299])[0] == unit_rows(300)[299]).all()
 
 
 def test_removal_leaves_the_rest_and_no_files(store: Store) -> None:
     assert store.remove(lambda entry: int(entry.id) % 2 == 1) == 150
     again = Store(store.folder)
     assert [entry.id for entry in again.entries()] == [str(i) for i in range(0, 300, 2)]
-    assert (again.vector(5) == unit_rows(300)[10]).all()
+    assert (again.vectors([5])[0] == unit_rows(300)[10]).all()
     assert len(list(store.folder.glob("*.npy"))) == 1
     assert again.remove(lambda entry: False) == 0
     assert again.remove(lambda entry: True) == 150

@@ -43,8 +43,7 @@ class Approximate:
         """As `exact.nearest`, though a row may be missed."""
         _, found = self._index.search(query[None].astype(np.float32), k * _CANDIDATES)
         rows = found[0][found[0] >= 0]
-        scores = np.array([self._store.vector(row) @ query for row in rows], np.float32)
-        return best(rows, scores, k)
+        return best(rows, self._store.vectors(rows) @ query, k)
 
 
 def build(store: Store) -> list[Path]:
