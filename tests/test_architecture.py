@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "enrolment": {"bundle", "media", "features", "align"},
     "timeline": {"align"},
     "predictor": {"bundle", "media", "features", "align", "timeline"},
-    "search": {"predictor"},
+    "search": {"predictor", "media"},
     # Limits and the decoding worker are media's, words with times are align's, bundles are verified by bundle,
     # and the page has the picture of a timeline.
     "serving": {"predictor", "search", "bundle", "media", "align", "timeline"},

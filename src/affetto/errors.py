@@ -54,6 +54,10 @@ CODES: dict[str, str] = {
     "words_not_found": "the file of words and times does not exist",
     "words_invalid": "the file is of no known format of words and times",
     "nothing_to_predict": "no input was given, or none could be read",
+    # search
+    "index_not_found": "the folder is not an index of clips",
+    "index_invalid": "an index whose files are damaged or of another format",
+    "index_of_another_bundle": "an index made with another bundle than the one given",
     # bundles and settings
     "bundle_not_found": "the folder or zip is not a bundle",
     "bundle_invalid": "bundle.json cannot be understood",

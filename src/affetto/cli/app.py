@@ -31,6 +31,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "evaluate": ("affetto.cli.evaluate:evaluate", "Measure a bundle on a manifest of labelled clips."),
     "audit": ("affetto.cli.audit:audit", "Find leaks, copies and artefacts in labelled clips."),
     "export": ("affetto.cli.export:export", "Make the ONNX parts of a bundle in another precision."),
+    "index": ("affetto.cli.index:index", "Make an index of clips, or add to it."),
+    "search": ("affetto.cli.search:search", "Find clips by words, by a sound or by a picture."),
     "serve": ("affetto.cli.serve:serve", "Answer over HTTP and WebSocket, with a page."),
 }
 

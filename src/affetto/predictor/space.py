@@ -33,7 +33,7 @@ def embed_speech(parts: Parts, blocks: Iterable[np.ndarray], name: str) -> np.nd
     part = parts.bundle.info.parts.speech
     assert part is not None
     total: np.ndarray | None = None
-    for samples in _windows(blocks, part):
+    for samples in windows(blocks, part):
         if len(samples) < part.min_seconds * RATE:
             raise MediaError(
                 "audio_too_short",
@@ -53,7 +53,7 @@ def unit(values: np.ndarray) -> np.ndarray:
     return (values / np.maximum(lengths, 1e-12)).astype(np.float32)
 
 
-def _windows(blocks: Iterable[np.ndarray], part: SpeechPart) -> Iterator[np.ndarray]:
+def windows(blocks: Iterable[np.ndarray], part: SpeechPart) -> Iterator[np.ndarray]:
     """Windows of the part's length; a remainder shorter than the part needs joins the window before it."""
     size, least = round(part.window_seconds * RATE), round(part.min_seconds * RATE)
     held = np.zeros(0, np.float32)

@@ -43,8 +43,7 @@ class ZeroShot:
         if self._in_space:
             self._prompts = np.stack([self._place(name) for name in names])
         else:
-            _refuse_speechless(predictor.bundle.info)
-            self._prompts = np.stack([self._heard(name) for name in names])
+            self._prompts = np.stack([heard(predictor, name) for name in names])
 
     def answer(self, prediction: Prediction, **media: Any) -> dict[str, Any]:
         """{"label", "probabilities"} of an item: its prediction, and its media as `Predictor.embed` takes them
@@ -72,12 +71,15 @@ class ZeroShot:
         places = [self._predictor.embed(text=template.format(name)) for template in templates]
         return unit(np.sum(places, axis=0))
 
-    def _heard(self, name: str) -> np.ndarray:
-        answers = (
-            self._predictor.predict(text=template.format(name), language="en")
-            for template in EMOTION_TEMPLATES
-        )
-        return np.mean([list(answer.probabilities.values()) for answer in answers], axis=0)
+
+def heard(predictor: Predictor, name: str) -> np.ndarray:
+    """How the text part hears a feeling's name, q(e | w) [E]: the mean over `EMOTION_TEMPLATES`.
+
+    Raises BundleError `no_shared_space` where the bundle reads no emotions from English text.
+    """
+    _refuse_speechless(predictor.bundle.info)
+    answers = (predictor.predict(text=template.format(name), language="en") for template in EMOTION_TEMPLATES)
+    return np.mean([list(answer.probabilities.values()) for answer in answers], axis=0)
 
 
 def through_emotions(emotions: np.ndarray, names: np.ndarray) -> np.ndarray:
