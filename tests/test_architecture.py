@@ -26,9 +26,9 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": set(),
     "data": {"media", "features", "align"},
     "bundle": set(),
-    "enrolment": {"bundle", "media", "features", "align"},
+    "enrolment": set(),
     "timeline": {"align"},
-    "predictor": {"bundle", "media", "features", "align", "timeline"},
+    "predictor": {"bundle", "enrolment", "media", "features", "align", "timeline"},
     "search": {"predictor"},
     # Limits and the decoding worker are media's, words with times are align's, bundles are verified by bundle,
     # and the page has the picture of a timeline.

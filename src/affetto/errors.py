@@ -53,6 +53,8 @@ CODES: dict[str, str] = {
     "words_not_found": "the file of words and times does not exist",
     "words_invalid": "the file is of no known format of words and times",
     "nothing_to_predict": "no input was given, or none could be read",
+    "speaker_invalid": "a file that is not what enrolment wrote",
+    "speaker_other_model": "a speaker who was enrolled with another model",
     # bundles and settings
     "bundle_not_found": "the folder or zip is not a bundle",
     "bundle_invalid": "bundle.json cannot be understood",
