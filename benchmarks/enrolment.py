@@ -93,7 +93,11 @@ def report(people: Sequence[Person], draws: int = DRAWS) -> dict:
     }
     worst = min(single, key=single.__getitem__)
     return {
-        "balanced": {"gain": float(np.mean([*even.values()])), "interval": _interval([*even.values()]), **even},
+        "balanced": {
+            "gain": float(np.mean([*even.values()])),
+            "interval": _interval([*even.values()]),
+            **even,
+        },
         "one emotion": {
             "gain": float(np.mean([*single.values()])),
             "worst": {"who": " ".join(worst), "gain": single[worst]},
@@ -118,7 +122,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True, help="the folder that holds ravdess, emodb and nemo")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="the folder that holds ravdess, emodb and nemo"
+    )
     parser.add_argument("--people", choices=PEOPLE, default="reserved")
     parser.add_argument("--bundle")
     parser.add_argument("-o", "--output", type=Path)

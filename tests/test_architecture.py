@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
         "data", "media", "features", "align", "evaluation",
     },
     "learn.export": {
-        "learn.models", "learn.config", "learn.settings", "learn.layers", "bundle", "predictor",
+        "learn.models", "learn.config", "learn.settings", "learn.layers", "learn.decoders", "bundle", "predictor",
         "evaluation", "features",
         # Delivery begins with a finished run and its clips; training itself never learns of bundles.
         "learn.training", "data",

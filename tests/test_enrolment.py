@@ -88,7 +88,14 @@ def test_a_speaker_is_read_as_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"format": 2}, {"shift": {"anger": math.nan}}, {"shift": {}}, {"shift": 1}, {"clips": None}, {"sha256": ...}],
+    [
+        {"format": 2},
+        {"shift": {"anger": math.nan}},
+        {"shift": {}},
+        {"shift": 1},
+        {"clips": None},
+        {"sha256": ...},
+    ],
 )
 def test_what_is_no_speaker_is_refused(tmp_path: Path, change: Mapping[str, object]) -> None:
     path = tmp_path / "anna.json"
@@ -123,7 +130,8 @@ def speaker_of(bundle: Bundle, **shift: float) -> Speaker:
 
 
 @pytest.mark.parametrize(
-    ("beside", "share"), [({}, 1.0), ({"text": "gloomy"}, 0.5), ({"text": "hm", "labels": ["anger", "sad"]}, 0.5)]
+    ("beside", "share"),
+    [({}, 1.0), ({"text": "gloomy"}, 0.5), ({"text": "hm", "labels": ["anger", "sad"]}, 0.5)],
 )
 def test_the_shift_counts_as_much_as_the_speech(
     plain_bundle: Bundle, beside: dict[str, object], share: float

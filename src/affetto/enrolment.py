@@ -77,10 +77,16 @@ def learn_speaker(answers: Iterable[Prediction]) -> Speaker:
     probabilities = np.array([[answer.probabilities[name] for name in labels] for answer in heard])
     seen = variety(probabilities)
     low, high = VARIETY
-    trust = STRENGTH * len(heard) / (len(heard) + PRIOR_CLIPS) * np.clip((seen - low) / (high - low), 0.0, 1.0)
+    trust = (
+        STRENGTH * len(heard) / (len(heard) + PRIOR_CLIPS) * np.clip((seen - low) / (high - low), 0.0, 1.0)
+    )
     shift = (-trust * _lean(probabilities)).round(6) + 0.0  # no minus zero
     return Speaker(
-        dict(zip(labels, shift.tolist(), strict=True)), len(heard), round(seen, 6), model["name"], model["sha256"]
+        dict(zip(labels, shift.tolist(), strict=True)),
+        len(heard),
+        round(seen, 6),
+        model["name"],
+        model["sha256"],
     )
 
 
@@ -104,7 +110,8 @@ def read_speaker(path: str | Path) -> Speaker:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(
-            "speaker_invalid", f"{path} is not a speaker ({reason}): make one with `affetto enrol CLIPS -o FILE`"
+            "speaker_invalid",
+            f"{path} is not a speaker ({reason}): make one with `affetto enrol CLIPS -o FILE`",
         ) from error
 
 

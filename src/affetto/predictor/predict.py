@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from affetto import labels as contract
 from affetto.bundle import Bundle, EmbeddingInfo, open_bundle
+from affetto.enrolment import Speaker
 from affetto.errors import AffettoError, ConfigError, DataError
 from affetto.media.limits import LONG_AUDIO, LONG_VIDEO
 from affetto.predictor.answers import Answers, emotion_task
