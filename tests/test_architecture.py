@@ -26,9 +26,9 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": set(),
     "data": {"media", "features", "align"},
     "bundle": set(),
-    "enrolment": {"bundle", "media", "features", "align"},
+    "enrolment": set(),
     "timeline": {"align"},
-    "predictor": {"bundle", "media", "features", "align", "timeline"},
+    "predictor": {"bundle", "enrolment", "media", "features", "align", "timeline"},
     "search": {"predictor", "media"},
     # Limits and the decoding worker are media's, words with times are align's, bundles are verified by bundle,
     # and the page has the picture of a timeline.
@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
         "data", "media", "features", "align", "evaluation",
     },
     "learn.export": {
-        "learn.models", "learn.config", "learn.settings", "learn.layers", "bundle", "predictor",
+        "learn.models", "learn.config", "learn.settings", "learn.layers", "learn.decoders", "bundle", "predictor",
         "evaluation", "features",
         # Delivery begins with a finished run and its clips; training itself never learns of bundles.
         "learn.training", "data",

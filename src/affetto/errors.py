@@ -54,6 +54,8 @@ CODES: dict[str, str] = {
     "words_not_found": "the file of words and times does not exist",
     "words_invalid": "the file is of no known format of words and times",
     "nothing_to_predict": "no input was given, or none could be read",
+    "speaker_invalid": "a file that is not what enrolment wrote",
+    "speaker_other_model": "a speaker who was enrolled with another model",
     # search
     "index_not_found": "the folder is not an index of clips",
     "index_invalid": "an index whose files are damaged or of another format",

@@ -21,6 +21,7 @@ from affetto.errors import AffettoError
 #: verb -> (home of its function, its line in `affetto --help`)
 VERBS: dict[str, tuple[str, str]] = {
     "predict": ("affetto.cli.predict:predict", "Tell the emotion of recordings, sentences and faces."),
+    "enrol": ("affetto.cli.enrol:enrol", "Learn how a person sounds, from unlabelled recordings."),
     "features": (
         "affetto.cli.features:features",
         "Write log-mel, MFCC, filter bank or pitch of a recording.",

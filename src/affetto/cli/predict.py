@@ -21,6 +21,7 @@ from affetto.errors import AffettoError, ConfigError, DataError
 from affetto.records import Clip, Prediction
 
 if TYPE_CHECKING:
+    from affetto.enrolment import Speaker
     from affetto.predictor import Predictor, ZeroShot
     from affetto.predictor.inputs import Decoder
 
@@ -71,6 +72,9 @@ def predict(
     precision: Annotated[
         str | None, typer.Option(help="int8 or fp32; int8 (small, fast) where the bundle has it.")
     ] = None,
+    speaker: Annotated[
+        Path | None, typer.Option(help="Whose speech it is: a file that `affetto enrol` wrote.")
+    ] = None,
 ) -> None:
     """Tell the emotion of recordings, sentences and faces.
 
@@ -94,16 +98,17 @@ def predict(
         from affetto.predictor import load
 
         predictor = load(bundle, precision=precision, decoder=decoder)
+        who = known_speaker(speaker, predictor)
         predictor.prepare(m for item in items.all for m in item.modalities())
         asked = _zero_shot(predictor, zero_shot)
         more = (ZERO_SHOT,) if asked else ()
         write = row_writer(sink, output.suffix, predictor.labels, more) if sink and output else None
         if items.several:
-            code = _many(predictor, items.all, kept, as_json, write, asked)
+            code = _many(predictor, items.all, kept, as_json, write, asked, who)
         else:
             code = 0
             item = with_words(items.all[0], words, transcribe, decoder)
-            _one(predictor, item, kept, as_json, write, timeline or [], decoder, asked)
+            _one(predictor, item, kept, as_json, write, timeline or [], decoder, asked, who)
     raise typer.Exit(code)
 
 
@@ -208,6 +213,18 @@ def split_labels(asked: str | None) -> list[str] | None:
     return [name.strip() for name in asked.split(",") if name.strip()]
 
 
+def known_speaker(path: Path | None, predictor: Predictor) -> Speaker | None:
+    """The speaker of a --speaker option. Raises DataError `speaker_invalid`, `speaker_other_model`."""
+    if path is None:
+        return None
+    from affetto.enrolment import read_speaker
+
+    speaker = read_speaker(path)
+    # Once, before any item is answered: among several it would look like a fault of each.
+    speaker.check_model({"name": predictor.bundle.info.name, "sha256": predictor.bundle.sha256})
+    return speaker
+
+
 # --- answering ---
 
 
@@ -220,8 +237,9 @@ def _one(
     timelines: Sequence[Path],
     decoder: Decoder | None,
     asked: ZeroShot | None,
+    speaker: Speaker | None,
 ) -> None:
-    prediction = _named(asked, item, _answered(predictor, item, labels))
+    prediction = _named(asked, item, _answered(predictor, item, labels, speaker))
     for path in timelines:
         write_timeline(prediction, item, path, decoder)
     if write is not None:
@@ -241,10 +259,12 @@ def _one(
         show_strip(prediction, console)
 
 
-def _answered(predictor: Predictor, item: Item, labels: list[str] | None) -> Prediction:
+def _answered(
+    predictor: Predictor, item: Item, labels: list[str] | None, speaker: Speaker | None
+) -> Prediction:
     """The answer to one item, with its timeline."""
     if item.data is None:
-        return predictor.predict_clip(item.clip, timeline=True, labels=labels)
+        return predictor.predict_clip(item.clip, timeline=True, labels=labels, speaker=speaker)
     from affetto.predictor.inputs import is_video
 
     picture, clip = is_picture(item.data[:16]), item.clip
@@ -258,6 +278,7 @@ def _answered(predictor: Predictor, item: Item, labels: list[str] | None) -> Pre
         labels=labels,
         language=clip.language,
         file="stdin",
+        speaker=speaker,
     )
 
 
@@ -268,6 +289,7 @@ def _many(
     as_json: bool,
     write: RowWriter | None,
     asked: ZeroShot | None,
+    speaker: Speaker | None,
 ) -> int:
     """Answer items one by one: rows to `write`, else to stdout (a table for people). The exit code."""
     from rich.console import Console
@@ -283,7 +305,8 @@ def _many(
     answered: list[tuple[str, Prediction]] = []
     failed: list[tuple[str, AffettoError]] = []
     clips = tracked([item.clip for item in items])
-    for item, (_, outcome) in zip(items, predictor.predict_many(clips, labels=labels), strict=True):
+    outcomes = predictor.predict_many(clips, labels=labels, speaker=speaker)
+    for item, (_, outcome) in zip(items, outcomes, strict=True):
         if isinstance(outcome, Prediction):
             outcome = _named(asked, item, outcome)
             answered.append((item.name, outcome))

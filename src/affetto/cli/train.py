@@ -42,7 +42,9 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the folder.")] = False,
     allow_leaks: Annotated[
         str | None,
-        typer.Option(metavar="CODE,...", help="Train although splits leak, like speaker_leak; the card tells it."),
+        typer.Option(
+            metavar="CODE,...", help="Train although splits leak, like speaker_leak; the card tells it."
+        ),
     ] = None,
     find_rate: Annotated[
         Path | None,
@@ -50,9 +52,16 @@ def train(
             "--find-lr", metavar="PNG", help="Draw the loss over rising learning rates, and train nothing."
         ),
     ] = None,
+    adapt: Annotated[
+        str | None,
+        typer.Option(
+            help="head: adapt the default model's heads to a manifest; none: train anew. Few clips adapt."
+        ),
+    ] = None,
 ) -> None:
     """Train a model, and write it as a bundle that `affetto predict --bundle` takes.
 
+    A manifest of up to 300 clips, labelled with the default model's emotions, adapts that model to them.
     Ctrl-C saves and stops; the same command with --resume goes on as if nothing had happened.
     """
     require_extra()
@@ -64,6 +73,11 @@ def train(
     from affetto.learn.training.display import Display
     from affetto.learn.training.loop import fit
 
+    if _adapts(experiment, adapt, anew=bool(settings or resume or find_rate)):
+        from affetto.cli.adapt import adapt as adapt_default
+
+        out = (output or Path("runs") / Path(experiment).stem) / "bundle"
+        return adapt_default(Console(highlight=False), experiment, out, allow_leaks)
     allowed = [f"data.allow_leaks=[{allow_leaks}]"] if allow_leaks else []
     config = apply_settings(find_config(experiment), [*(settings or []), *allowed])
     console = Console(highlight=False)
@@ -87,6 +101,27 @@ def train(
     bundle = deliver(result, clips, corpora, result.run_folder / "bundle")
     console.print(f"written: {bundle.path}", markup=False, soft_wrap=True)
     console.print(f"next: affetto predict FILE --bundle {bundle.path}", markup=False, soft_wrap=True)
+
+
+def _adapts(experiment: str, asked: str | None, anew: bool) -> bool:
+    """Whether a run adapts the default bundle: as asked, else where it is a manifest of few clips and none of
+    the options was given that only training anew has.
+
+    Raises ConfigError `option_invalid`, and what reading the manifest raises.
+    """
+    manifest = Path(experiment).suffix.lower() in _MANIFESTS
+    if asked not in (None, "head", "none"):
+        raise ConfigError("option_invalid", f"--adapt {asked!r}: expected head or none")
+    if asked == "head" and (anew or not manifest):
+        raise ConfigError(
+            "option_invalid",
+            "--adapt head takes a manifest, and no --set, --resume or --find-lr: leave them out",
+        )
+    if asked is not None or anew or not manifest:
+        return asked == "head"
+    from affetto.cli.adapt import few
+
+    return few(experiment)
 
 
 def require_extra() -> None:

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from affetto.bundle import Bundle, BundleInfo, Calibration, TaskInfo, subset_key
+from affetto.enrolment import Speaker
 from affetto.predictor.parts import Outputs
 from affetto.records import MODALITIES, Verdict
 
 EMOTION = "emotion"
 LANGUAGE = "language"
+SPEECH = "speech"
 VOTE = "vote"
 WEIGHTS = "weights"
 _UNCALIBRATED = Calibration()
@@ -25,9 +27,17 @@ def emotion_task(info: BundleInfo) -> TaskInfo | None:
 
 
 class Answers:
-    """Reads the fusion's outputs for one bundle and precision, among the emotions that stay possible."""
+    """Reads the fusion's outputs for one bundle and precision, among the emotions that stay possible.
 
-    def __init__(self, bundle: Bundle, precision: str, labels: Sequence[str]) -> None:
+    `speaker` is whose speech it is, where that is known.
+    """
+
+    def __init__(
+        self, bundle: Bundle, precision: str, labels: Sequence[str], speaker: Speaker | None = None
+    ) -> None:
+        if speaker is not None:
+            speaker.check_model({"name": bundle.info.name, "sha256": bundle.sha256})
+        self._shift = np.array([speaker.shift.get(name, 0.0) if speaker else 0.0 for name in labels])
         self._info = bundle.info
         self._calibrations = bundle.info.calibration.get(precision, {})
         self._task = emotion_task(bundle.info)
@@ -46,12 +56,13 @@ class Answers:
             nothing: dict[str, Any] = {"emotion": None, "confidence": 0.0, "probabilities": {}}
             return {**nothing, "modalities": {}, "abstained": True, "reason": "no_emotion_in_model"}
         calibration = self._calibration(EMOTION, used)
+        weights = outputs.get(f"{EMOTION}.{WEIGHTS}")
 
         def shares(view: str) -> dict[str, float]:
             logits = outputs[f"{EMOTION}.{view}"][self._kept] / calibration.temperatures.get(view, 1.0)
-            return dict(zip(self.labels, _softmax(logits), strict=True))
+            voice = float(view == SPEECH) if view in MODALITIES else _share(SPEECH, task.views, used, weights)
+            return dict(zip(self.labels, _softmax(logits + voice * self._shift), strict=True))
 
-        weights = outputs.get(f"{EMOTION}.{WEIGHTS}")
         verdicts = {}
         for place, view in enumerate(task.views):
             if view in _heard(task, used):
@@ -81,6 +92,16 @@ class Answers:
 
     def _calibration(self, task: str, used: Collection[str]) -> Calibration:
         return self._calibrations.get(task, {}).get(subset_key(used), _UNCALIBRATED)
+
+
+def _share(modality: str, views: Sequence[str], used: Collection[str], weights: np.ndarray | None) -> float:
+    """How much of an answer to the modalities used comes from one of them, 0 to 1."""
+    if modality not in used:
+        return 0.0
+    if weights is None:
+        return 1.0 / len(used)
+    heard = {view: float(weights[place]) for place, view in enumerate(views) if view in used}
+    return heard.get(modality, 0.0) / (sum(heard.values()) or 1.0)
 
 
 def _heard(task: TaskInfo, used: Collection[str]) -> list[str]:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from affetto import labels as contract
 from affetto.bundle import Bundle, EmbeddingInfo, open_bundle
+from affetto.enrolment import Speaker
 from affetto.errors import AffettoError, ConfigError, DataError
 from affetto.media.limits import LONG_AUDIO, LONG_VIDEO
 from affetto.predictor.answers import Answers, emotion_task
@@ -115,6 +116,7 @@ class Predictor:
         labels: Sequence[str] | None = None,
         language: str | None = None,
         file: str | None = None,
+        speaker: Speaker | None = None,
     ) -> Prediction:
         """The emotion of one item, from any subset of its media.
 
@@ -122,13 +124,19 @@ class Predictor:
         `archive.zip#member`), bytes, or uint8 pixels [H W 3]. words: what was said, with times; `text` is what
         was said without. timeline: answer every half second too. labels: only these are possible, in
         everyday spellings. language: of the text, ISO 639-1; None lets the model tell it, where it can. file:
-        the name to answer with. Raises MediaError, DataError `label_unknown` or `nothing_to_predict`.
+        the name to answer with. speaker: whose speech it is, from `enrolment`. Raises MediaError, DataError
+        `label_unknown`, `nothing_to_predict` or `speaker_other_model`.
         """
         item = Item(speech, text, vision, words=words, language=language, file=file)
-        return self._answer(item, labels, timeline)
+        return self._answer(item, labels, timeline, speaker)
 
     def predict_clip(
-        self, clip: Clip, *, timeline: bool = False, labels: Sequence[str] | None = None
+        self,
+        clip: Clip,
+        *,
+        timeline: bool = False,
+        labels: Sequence[str] | None = None,
+        speaker: Speaker | None = None,
     ) -> Prediction:
         """The emotion of a clip: its part from `start` to `end`, its words unless they are scripted."""
         used = clip.modalities()
@@ -142,7 +150,7 @@ class Predictor:
             language=clip.language,
             file=clip.speech or clip.vision,
         )
-        return self._answer(item, labels, timeline)
+        return self._answer(item, labels, timeline, speaker)
 
     def predict_features(
         self, features: Mapping[str, ArrayLike], *, labels: Sequence[str] | None = None
@@ -181,6 +189,7 @@ class Predictor:
         labels: Sequence[str] | None = None,
         language: str | None = None,
         file: str | None = None,
+        speaker: Speaker | None = None,
     ) -> Session:
         """A session for sound that comes in pieces: `feed(samples)` as it comes, `finish()` for the answer.
 
@@ -189,7 +198,8 @@ class Predictor:
         spoken; a text without times counts in the answer, and is shown along a short recording by `finish`.
         Errors as in `predict`.
         """
-        return self._session(Item(text=text, vision=vision, language=language, file=file), labels, timeline)
+        item = Item(text=text, vision=vision, language=language, file=file)
+        return self._session(item, labels, timeline, speaker)
 
     @property
     def space(self) -> EmbeddingInfo:
@@ -228,29 +238,37 @@ class Predictor:
         return self._parts.embedding("vision", self._parts.vision(self._whole_picture(vision)))
 
     def predict_many(
-        self, clips: Iterable[Clip], *, labels: Sequence[str] | None = None
+        self, clips: Iterable[Clip], *, labels: Sequence[str] | None = None, speaker: Speaker | None = None
     ) -> Iterator[tuple[Clip, Prediction | AffettoError]]:
         """Each clip with its answer, or with the error that kept it from one: one bad clip fails no other."""
         for clip in clips:
             try:
-                yield clip, self.predict_clip(clip, labels=labels)
+                yield clip, self.predict_clip(clip, labels=labels, speaker=speaker)
             except AffettoError as error:
                 yield clip, error
 
-    def _answer(self, item: Item, labels: Sequence[str] | None, timeline: bool) -> Prediction:
+    def _answer(
+        self, item: Item, labels: Sequence[str] | None, timeline: bool, speaker: Speaker | None
+    ) -> Prediction:
         if item.speech is None and item.text is None and item.vision is None and not item.words:
             raise DataError("nothing_to_predict", "nothing was given: expected speech, text or vision")
         film = item.vision if is_video(item.vision) else None
-        session = self._session(item, labels, timeline, film=film is not None)
+        session = self._session(item, labels, timeline, speaker, film=film is not None)
         session.feed(np.zeros(0, np.float32), item.words)
         for samples, faces in together(self._sound(item, film), self._faces(item, film)):
             session.feed(samples, faces=faces)
         return session.finish()
 
     def _session(
-        self, item: Item, labels: Sequence[str] | None, timeline: bool, *, film: bool = False
+        self,
+        item: Item,
+        labels: Sequence[str] | None,
+        timeline: bool,
+        speaker: Speaker | None,
+        *,
+        film: bool = False,
     ) -> Session:
-        answers = Answers(self.bundle, self.precision, self.restricted(labels))
+        answers = Answers(self.bundle, self.precision, self.restricted(labels), speaker)
         warnings = self._not_in_model(item)
         picture, looks_like_face = self._picture(None if film else item.vision)
         if not looks_like_face:

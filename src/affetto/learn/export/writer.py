@@ -103,7 +103,7 @@ def write_bundle(
     )
     files = {
         **parts,
-        **_weights(twin),
+        **weight_files(twin),
         CONFIG: as_json({"model_type": "affetto", "model": to_dict(_without_names(config))}),
         PARITY: as_json(parity),
         README: render_card(info, facts.card, parity).encode(),
@@ -288,12 +288,14 @@ def _embedding_info(model: Recogniser, config: ModelConfig) -> EmbeddingInfo | N
     )
 
 
-def _weights(model: Recogniser) -> dict[str, bytes]:
+def weight_files(model: Recogniser) -> dict[str, bytes]:
     """Files of weights in fp16; statistics stay in fp32, they may lie outside its range."""
     names = {name for name, _ in model.named_parameters()}
     state = {k: (v.half() if k in names else v).contiguous() for k, v in model.state_dict().items()}
     files = {WEIGHTS: state}
     for part in backbones(model):
         prefix = f"{'fusion' if part == FUSION else f'encoders.{part}'}.backbone."
-        files[_backbone_file(part)] = {name: state.pop(name) for name in list(state) if name.startswith(prefix)}
+        files[_backbone_file(part)] = {
+            name: state.pop(name) for name in list(state) if name.startswith(prefix)
+        }
     return {file: safetensors.torch.save(tensors) for file, tensors in files.items()}

@@ -1,0 +1,245 @@
+"""A shipped bundle adapted to one's own clips, a few of each class: its encoders stay, its heads move a little.
+
+A linear head of a view says l = W h + b of its vector h [D]. Adapting it adds dW and db, drawn towards nothing:
+the loss is the cross-entropy plus strength / 2 * (|dW|^2 + |db|^2), the penalty of Li et al. 2018, "Explicit
+Inductive Bias for Transfer Learning with Convolutional Networks" (L2-SP). The strength is the one that foresees
+left-out clips best; where none does better than the shipped head, that one stays: few clips must not hurt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional as F
+
+from affetto.bundle import FUSION, Bundle, CorpusInfo, TaskInfo, part_file
+from affetto.errors import ConfigError, DataError
+from affetto.evaluation.metrics import uar
+from affetto.features.text import load_tokenizer
+from affetto.learn.config import TaskConfig
+from affetto.learn.decoders.heads import LinearHead
+from affetto.learn.export.card import Card, render_card
+from affetto.learn.export.folder import write_bundle_folder
+from affetto.learn.export.onnx import export_fusion
+from affetto.learn.export.parts import Parts
+from affetto.learn.export.quantise import quantise_dynamic
+from affetto.learn.export.writer import PARITY, README, load_config, load_model, rounded, weight_files
+from affetto.learn.models.recogniser import VOTE, Recogniser
+from affetto.learn.training.media_cache import MediaCache
+from affetto.learn.training.targets import single_label
+from affetto.records import MODALITIES, Clip
+
+#: How hard the head is held, for vectors centred and scaled to a mean square length of 1: from free to fixed.
+STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0)
+FOLDS = 5
+_STEPS = 60  # of L-BFGS; the loss is convex
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class HeadChange:
+    """What is added to a linear head: `weight` [C D], `bias` [C]; None as `strength` is no change at all.
+
+    left_out: the logits [N C] of each clip by a head that has not seen it.
+    """
+
+    weight: Doubles
+    bias: Doubles
+    strength: float | None
+    left_out: Doubles
+
+    def __call__(self, vectors: Doubles) -> Doubles:
+        """What is added to the logits of vectors [N D]: [N C]."""
+        return vectors @ self.weight.T + self.bias
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """The bundle, and UAR before and after: on `clips` held-out clips, or where there were none on the clips
+    themselves, each answered by heads that had not seen it (`held_out` False)."""
+
+    bundle: Bundle
+    before: float
+    after: float
+    clips: int
+    held_out: bool
+
+
+def adapt_head(vectors: Doubles, logits: Doubles, targets: NDArray[np.int64]) -> HeadChange:
+    """The change of a head that says `logits` [N C] of `vectors` [N D], for clips of the classes `targets` [N].
+
+    The strength is chosen by cross-validation over `FOLDS` folds with every class in each, as far as it goes.
+    """
+    folds = _folds(targets)
+    best, best_loss, best_left_out = None, _loss(logits, targets), np.asarray(logits, np.float64)
+    for strength in STRENGTHS:
+        left_out = np.array(logits, np.float64)
+        for fold in np.unique(folds):
+            seen, unseen = folds != fold, folds == fold
+            weight, bias = _fit(vectors[seen], logits[seen], targets[seen], strength)
+            left_out[unseen] += vectors[unseen] @ weight.T + bias
+        if (loss := _loss(left_out, targets)) < best_loss:
+            best, best_loss, best_left_out = strength, loss, left_out
+    weight, bias = _fit(vectors, logits, targets, best)
+    return HeadChange(weight, bias, best, best_left_out)
+
+
+def adapt_bundle(
+    bundle: Bundle, clips: Sequence[Clip], out: str | Path, *, name: str, licence: str = "as given"
+) -> Adapted:
+    """Adapt the heads of a bundle's emotion to the clips of the split "train" (or of none), and write it.
+
+    Clips of other splits are held out, to say before and after on. Encoders, calibration and the other tasks
+    stay. Raises DataError `label_unknown`, `nothing_to_predict`, `corpus_unreadable`; ConfigError
+    `config_invalid` for a bundle whose heads are not linear; BundleError as `write_bundle_folder`.
+    """
+    task = bundle.info.task("emotion")
+    model = load_model(bundle)
+    if task is None or not all(isinstance(_head(model, view), LinearHead) for view in task.views):
+        raise ConfigError(
+            "config_invalid", f"{bundle.path}: only linear heads of the task emotion can be adapted"
+        )
+    train = [clip for clip in clips if clip.split in (None, "train")]
+    test = [clip for clip in clips if clip.split not in (None, "train")]
+    heard, truth = answers_of(bundle, train, task)
+    changes = {
+        view: adapt_head(answers.vectors, answers.logits, truth[answers.rows])
+        for view, answers in heard.items()
+        if view != VOTE
+    }
+    for view, change in changes.items():
+        _apply(cast(LinearHead, _head(model, view)), change)
+    adapted = _write(bundle, model, out, name, CorpusInfo(name=name, licence=licence, clips=len(train)))
+    if test:
+        (before, target), (after, _) = (answers_of(b, test, task) for b in (bundle, adapted))
+        said = [uar(target, found[VOTE].logits.argmax(axis=1)) for found in (before, after)]
+        return Adapted(adapted, said[0], said[1], len(test), True)
+    view = max(changes, key=lambda name: len(heard[name].rows))
+    target = truth[heard[view].rows]
+    said = [uar(target, logits.argmax(axis=1)) for logits in (heard[view].logits, changes[view].left_out)]
+    return Adapted(adapted, said[0], said[1], len(target), False)
+
+
+@dataclass(frozen=True)
+class ViewAnswers:
+    """What a view says of the clips in `rows` [N]: the vectors [N D] that its head reads, its logits [N C]."""
+
+    rows: NDArray[np.int64]
+    vectors: Doubles
+    logits: Doubles
+
+
+def answers_of(
+    bundle: Bundle, clips: Sequence[Clip], task: TaskInfo
+) -> tuple[dict[str, ViewAnswers], NDArray[np.int64]]:
+    """What each view of a task says of clips that have it, and the vote; and the clips' classes [N].
+
+    `fused` is asked of clips with several modalities: of one alone, that one's view knows best.
+    """
+    wanted = TaskConfig(task.name, labels=task.labels)
+    labels = [single_label(clip, wanted) for clip in clips]
+    known = [clip for clip, label in zip(clips, labels, strict=True) if label is not None]
+    targets = np.array([task.labels.index(label) for label in labels if label is not None], np.int64)
+    config = load_config(bundle)
+    tokenizer = load_tokenizer(bundle.read("tokenizer.json")) if config.text else None
+    cache = MediaCache(config, tokenizer)
+    unreadable = cache.add(known)
+    kept = [row for row, clip in enumerate(known) if (clip.corpus, clip.id) not in unreadable]
+    precision = bundle.precisions()[0]
+    names = (*bundle.info.parts.modalities(), FUSION)
+    parts = Parts({part: bundle.read_part(part, precision) for part in names})
+    tracks = parts.encode_items(cache.inputs(known[row]) for row in kept)
+    if not any(tracks):
+        raise DataError("nothing_to_predict", "no clip with a known emotion that the model reads: add some")
+    outputs = [parts.fuse(track) for track in tracks]
+    found = {}
+    for view in (*task.views, VOTE):
+        rows = [row for row, track in enumerate(tracks) if _answers(view, [*track])]
+        if rows:
+            vectors = [outputs[row].get(f"embedding.{view}", np.zeros((1, 0)))[0] for row in rows]
+            logits = [outputs[row][f"{task.name}.{view}"][0] for row in rows]
+            found[view] = ViewAnswers(np.array(rows), np.array(vectors, float), np.array(logits, float))
+    return found, targets[kept]
+
+
+def _answers(view: str, given: Sequence[str]) -> bool:
+    if view == VOTE:
+        return bool(given)
+    return view in given if view in MODALITIES else len(given) > 1
+
+
+def _fit(
+    vectors: Doubles, logits: Doubles, targets: NDArray[np.int64], strength: float | None
+) -> tuple[Doubles, Doubles]:
+    """The change of weight [C D] and bias [C] that a strength leaves; zeros for None."""
+    classes, width = logits.shape[1], vectors.shape[1]
+    if strength is None:
+        return np.zeros((classes, width)), np.zeros(classes)
+    centre = vectors.mean(axis=0)
+    scale = float(np.sqrt(((vectors - centre) ** 2).sum(axis=1).mean())) or 1.0
+    x = torch.from_numpy((vectors - centre) / scale)
+    change = nn.Linear(width, classes, dtype=torch.float64)
+    nn.init.zeros_(change.weight)
+    nn.init.zeros_(change.bias)
+    base, target = torch.from_numpy(np.asarray(logits, np.float64)), torch.from_numpy(targets)
+    optimiser = torch.optim.LBFGS(change.parameters(), max_iter=_STEPS, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        held = change.weight.square().sum() + change.bias.square().sum()
+        loss = F.cross_entropy(base + change(x), target, reduction="sum") + strength / 2 * held
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    weight = change.weight.detach().numpy() / scale
+    return weight, change.bias.detach().numpy() - weight @ centre
+
+
+def _folds(targets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A fold for each clip; the clips of a class are dealt out one after the other."""
+    folds = np.zeros(len(targets), np.int64)
+    for label in np.unique(targets):
+        rows = np.flatnonzero(targets == label)
+        folds[rows] = (np.arange(len(rows)) + label) % FOLDS
+    return folds
+
+
+def _loss(logits: Doubles, targets: NDArray[np.int64]) -> float:
+    return float(F.cross_entropy(torch.from_numpy(np.asarray(logits, np.float64)), torch.from_numpy(targets)))
+
+
+def _head(model: Recogniser, view: str) -> nn.Module:
+    return cast(nn.ModuleDict, model.heads["emotion"])[view]
+
+
+def _apply(head: LinearHead, change: HeadChange) -> None:
+    with torch.no_grad():
+        head.out.weight += torch.from_numpy(change.weight).to(head.out.weight.dtype)
+        head.out.bias += torch.from_numpy(change.bias).to(head.out.bias.dtype)
+
+
+def _write(bundle: Bundle, model: Recogniser, out: str | Path, name: str, corpus: CorpusInfo) -> Bundle:
+    """The bundle with the model's heads: its fusion made anew, its encoders byte for byte."""
+    twin = rounded(model)
+    fusion = export_fusion(twin)
+    made = {"fp32": fusion, "int8": quantise_dynamic(fusion).model}
+    files = {file: bundle.read(file) for file in bundle.info.files}
+    files |= {part_file(FUSION, precision): made[precision] for precision in bundle.precisions()}
+    files |= weight_files(twin)
+    info = bundle.info.model_copy(update={"name": name, "corpora": (*bundle.info.corpora, corpus)})
+    card = Card(
+        trained=f"The heads of `{bundle.info.name}` ({bundle.sha256[:12]}), adapted to {corpus.clips} clips.",
+        limits=("Calibration and the comparison of exported parts are those of the bundle it began as.",),
+    )
+    files[README] = render_card(info, card, json.loads(files.get(PARITY, b"{}"))).encode()
+    return write_bundle_folder(out, info, files)
