@@ -224,8 +224,8 @@ def _head(model: Recogniser, view: str) -> nn.Module:
 
 def _apply(head: LinearHead, change: HeadChange) -> None:
     with torch.no_grad():
-        head.out.weight += torch.from_numpy(change.weight).to(head.out.weight.dtype)
-        head.out.bias += torch.from_numpy(change.bias).to(head.out.bias.dtype)
+        head.out.weight.add_(torch.from_numpy(change.weight).to(head.out.weight.dtype))
+        head.out.bias.add_(torch.from_numpy(change.bias).to(head.out.bias.dtype))
 
 
 def _write(bundle: Bundle, model: Recogniser, out: str | Path, name: str, corpus: CorpusInfo) -> Bundle:
