@@ -125,7 +125,7 @@ def test_the_schedule_rises_from_zero() -> None:
     assert 0.9999 < reversal_strength(1.0) < 1.0
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", [name for name in HEADS if name != "probe"])  # a probe teaches nothing
 def test_an_adversary_learns_what_its_reader_unlearns(name: str) -> None:
     head = resolve(HEADS, name, "head")(8, 3).eval()
     adversary = AdversarialHead(head, peak=2.0)
