@@ -25,7 +25,7 @@ lint: .venv/.test
 	touch $@
 
 .venv/.test: pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[train,video,parquet,transcribe,test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[train,video,parquet,transcribe,search,test]"
 	touch $@ .venv/.runtime
 
 clean:

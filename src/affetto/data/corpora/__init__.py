@@ -23,6 +23,7 @@ CORPORA: Mapping[str, str] = {
     "ckplus": "affetto.data.corpora.ckplus:read",
     "cremad": "affetto.data.corpora.cremad:read",
     "dailydialog": "affetto.data.corpora.dailydialog:read",
+    "digits": "affetto.data.corpora.digits:read",
     "emodb": "affetto.data.corpora.emodb:read",
     "emorynlp": "affetto.data.corpora.emorynlp:read",
     "emovo": "affetto.data.corpora.emovo:read",
@@ -44,7 +45,6 @@ CORPORA: Mapping[str, str] = {
     "table": "affetto.data.corpora.table:read",
     "tess": "affetto.data.corpora.tess:read",
     "xed": "affetto.data.corpora.xed:read",
-    "digits": "affetto.data.corpora.digits:read",
 }
 
 
