@@ -96,11 +96,11 @@ def make_tiny_bundle(folder: Path) -> None:
 def _key() -> str:
     """Changes with everything that the tiny bundle is made of."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
-    for folder in ("encoders", "fusion", "layers", "decoders", "models", "export"):
+    for folder in ("config", "encoders", "fusion", "layers", "decoders", "models", "export"):
         for path in sorted((SOURCE / "learn" / folder).glob("*.py")):
             if path.name not in ("deliver.py", "calibrate.py"):  # have no part in it
                 digest.update(path.read_bytes())
-    for name in ("bundle.py", "learn/config.py", "features/text.py", "features/spectral.py"):
+    for name in ("bundle.py", "features/text.py", "features/spectral.py"):
         digest.update((SOURCE / name).read_bytes())
     return digest.hexdigest()[:16]
 

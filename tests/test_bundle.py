@@ -16,9 +16,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from affetto import bundle as module
-from affetto.bundle import Bundle, describe, open_bundle, part_file, points_outside, subset_key
+from affetto.bundle import Bundle, describe, open_bundle, part_file, subset_key
 from affetto.errors import BundleError
 from affetto.learn.export.folder import write_bundle_folder
+from affetto.onnx_file import points_outside
 
 
 @pytest.fixture

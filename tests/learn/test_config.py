@@ -19,9 +19,9 @@ from affetto.learn.config import (
     from_dict,
     from_yaml,
     load_config,
-    to_dict,
     to_yaml,
 )
+from affetto.learn.settings import to_dict
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from affetto.serving.faults import Fault
 from affetto.serving.limits import Limits
 
-_LINGER_SECONDS = 2.0
+_LINGER_SECONDS, _LINGER_BYTES = 2.0, 2**25  # of a refused body, read and thrown away
 _SLICE = 16 * 1024
 _OVERHEAD = 4  # bytes on the wire for a byte of a body
 _TOO_SLOW = Fault("request_timeout", "the headers did not come in time: send them at once")
@@ -47,7 +47,7 @@ class _Protocol(H11Protocol):
     _most: int
     _timer: asyncio.TimerHandle | None = None
     _writing: asyncio.TimerHandle | None = None
-    _came = _held = 0
+    _came = _held = _lingered = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -61,6 +61,11 @@ class _Protocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_lingering():
+            self._lingered += len(data)
+            if self._lingered > _LINGER_BYTES:
+                self.transport.abort()
+                return
         whole = self._in_progress() and not self._chunked()
         size = len(data) if whole else _SLICE
         for at in range(0, len(data), size):
@@ -103,7 +108,7 @@ class _Protocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
+        if self._is_lingering() and not self.transport.is_closing():
             # The rest of a body that was refused: closing at once would take the answer from the client.
             self._stop_waiting()
             self._timer = self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
@@ -117,6 +122,10 @@ class _Protocol(H11Protocol):
         if self._writing is not None:
             self._writing.cancel()
             self._writing = None
+
+    def _is_lingering(self) -> bool:
+        """Answered before the whole body came."""
+        return self.conn.their_state is h11.SEND_BODY and not self._in_progress() and self.cycle is not None
 
     def _chunked(self) -> bool:
         return any(name == b"transfer-encoding" for name, _ in self.headers)

@@ -33,7 +33,7 @@ from affetto.bundle import (
     part_file,
 )
 from affetto.errors import AffettoError, BundleError, TrainingError
-from affetto.learn.config import ModelConfig, from_dict, to_dict
+from affetto.learn.config import ModelConfig, from_dict
 from affetto.learn.export.card import Card, render_card
 from affetto.learn.export.folder import as_json, write_bundle_folder
 from affetto.learn.export.onnx import INPUTS, export_parts, features_of
@@ -42,6 +42,7 @@ from affetto.learn.export.parts import Inputs, padded
 from affetto.learn.export.quantise import Quantised, convolves, quantise_dynamic, quantise_static
 from affetto.learn.models.build import backbones, build_recogniser
 from affetto.learn.models.recogniser import Recogniser
+from affetto.learn.settings import to_dict
 
 WEIGHTS, CONFIG, TOKENIZER, PARITY, README = (
     "model.safetensors",
