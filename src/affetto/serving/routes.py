@@ -24,8 +24,8 @@ router = APIRouter()
 T = TypeVar("T")
 
 
-def server_of(request: Request) -> Server:
-    """The server that a request is for."""
+async def server_of(request: Request) -> Server:
+    """The server that a request is for. Async, since FastAPI runs plain functions in threads."""
     return request.app.state.server
 
 
