@@ -18,8 +18,9 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from typing import IO, Any, TypeVar, cast
 import numpy as np
 
 from affetto.errors import AffettoError, ConfigError, MediaError
+from affetto.media.clock import Clock
 from affetto.media.limits import SAMPLE_RATE, AudioLimits, ImageLimits, VideoLimits
 from affetto.media.messages import BROKEN_OFF, Expected, Piece, collect, receive, receive_piece, send
 from affetto.media.source import MediaSource, check_size, named, read_stdin
@@ -277,7 +279,10 @@ class _Child:
         )
         self.stdin = cast(IO[bytes], self.process.stdin)
         self.stdout = cast(IO[bytes], self.process.stdout)
-        self.ready = self.free = self.expired = False
+        self.process.stdin = self.process.stdout = None  # closed with us, though the clock knows the process
+        self.ready = self.free = False
+        self._clock = Clock(self.process.kill)
+        weakref.finalize(self, self._clock.close)
 
     def await_ready(self) -> None:
         """Wait until the codecs are loaded, which no request's clock should pay for."""
@@ -292,21 +297,14 @@ class _Child:
         if receive(self.stdout)["kind"] != "begin":
             raise ValueError("something else than was expected")
 
-    @contextmanager
-    def deadline(self, seconds: float) -> Iterator[None]:
-        """Kill the process when the block takes longer: whoever waits for it then reads the end of a pipe."""
-        timer = threading.Timer(seconds, self._expire)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            timer.join()
+    @property
+    def expired(self) -> bool:
+        """Whether it was killed because it took too long."""
+        return self._clock.expired
 
-    def _expire(self) -> None:
-        self.expired = True
-        self.process.kill()
+    def deadline(self, seconds: float) -> AbstractContextManager[None]:
+        """Kill the process when the block takes longer: whoever waits for it then reads the end of a pipe."""
+        return self._clock.deadline(seconds)
 
     def failure(self, name: str, seconds: float) -> MediaError:
         """What to tell the caller about a conversation that broke off."""
@@ -335,6 +333,7 @@ class _Child:
     def end(self) -> None:
         """Kill the process and close its pipes."""
         self.kill()
+        self._clock.close()
         for pipe in (self.stdin, self.stdout):
             with suppress(OSError):  # a request that could not be written to the end
                 pipe.close()
