@@ -243,3 +243,17 @@ def test_a_misspelt_reserved_name_is_refused() -> None:
     with pytest.raises(DataError, match=r"nemo has no speaker 'SMO' to reserve: it has IC0, KD0") as caught:
         reserve(NEMO, {"nemo": ["SMO"]})
     assert caught.value.code == "split_impossible"
+
+
+def test_texts_that_differ_only_by_their_marks_share_a_split():
+    """Or the audit would refuse the division that we made ourselves."""
+    said = [f"they say {word} every single day" for word in ("yes", "no", "so", "well", "oh", "ah", "hm", "eh")]
+    clips = [
+        Clip(id=f"{n}-{mark}", corpus="x", text=f"{text}{mark}")
+        for n, text in enumerate(said * 20)
+        for mark in ("", "!", " ...")
+    ]
+    divided = split_by_speaker(clips, {"train": 0.5, "validation": 0.5})
+    split = {(clip.text or "").rstrip("!. "): clip.split for clip in divided}
+    assert len(set(split.values())) == 2
+    assert all(clip.split == split[(clip.text or "").rstrip("!. ")] for clip in divided)

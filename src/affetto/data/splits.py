@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -18,6 +19,8 @@ from affetto.records import Clip
 #: ("speaker", corpus, name), ("text", "", words), ("group", corpus, name) or ("id", corpus, id).
 Key = tuple[str, str, str]
 
+#: Shorter sentences are said by everybody: that two people say one tells nothing.
+LEAST_WORDS = 4
 #: What keeps a text that stands in several official splits; the others leave it out.
 _RANK = {"train": 0, "validation": 1, "test": 2}
 
@@ -108,6 +111,11 @@ def reserve(clips: Iterable[Clip], reserved: Mapping[str, Sequence[str]]) -> lis
     return [replace(clip, split="test") if _key(clip) in people else clip for clip in clips]
 
 
+def sentence(text: str) -> str:
+    """A text without what does not change its words: case, punctuation, spaces."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
 # --- who -------------------------------------------------------------------------------------------------
 
 
@@ -117,7 +125,9 @@ def _key(clip: Clip) -> Key:
     if clip.speaker is not None:
         return ("speaker", corpus, clip.speaker)
     if clip.text is not None and not clip.scripted:
-        return ("text", "", " ".join(clip.text.casefold().split()))
+        words = sentence(clip.text)
+        told = len(words.split()) >= LEAST_WORDS
+        return ("text", "", words if told else " ".join(clip.text.casefold().split()))
     return ("group", corpus, clip.group) if clip.group is not None else ("id", corpus, clip.id)
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from affetto.data.audit.findings import Finding, full_id, named
+from affetto.data.splits import LEAST_WORDS, sentence
 from affetto.errors import DataError
 from affetto.records import Clip
 
 #: Attributes that, like `Clip.group`, say which clips were made together.
 GROUPS = ("dialogue", "dialog", "conversation", "session", "video", "episode")
 
-_LEAST_WORDS = 4  # shorter sentences are said by everybody
 _LEAST_SHARE = 0.02  # of the held-out sentences: chance repeats some
 
 
@@ -50,11 +49,6 @@ def duplicate_clips(clips: Iterable[Clip]) -> list[tuple[str, str]]:
     """The (corpus, id) pairs that more than one clip has, sorted."""
     counts = Counter((clip.corpus or "", clip.id) for clip in clips)
     return sorted(key for key, count in counts.items() if count > 1)
-
-
-def sentence(text: str) -> str:
-    """A text without what does not change its words: case, punctuation, spaces."""
-    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def _shared(clips: Sequence[Clip], what: str, name_of: Callable[[Clip], str | None]) -> Finding | None:
@@ -100,5 +94,5 @@ def _sentences(clips: Sequence[Clip]) -> Finding | None:
 def _worded(clips: Sequence[Clip]) -> Iterator[tuple[Clip, str]]:
     for clip in clips:
         words = sentence(clip.text) if clip.text and not clip.scripted else ""
-        if words.count(" ") >= _LEAST_WORDS - 1:
+        if words.count(" ") >= LEAST_WORDS - 1:
             yield clip, words
