@@ -9,7 +9,6 @@ import base64
 import io
 import json
 import struct
-import wave
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -130,7 +129,7 @@ def _audio() -> Iterator[tuple[str, str, bytes]]:
 
 
 def _audio_headers(good: bytes, second: bytes) -> Iterator[tuple[str, str, bytes]]:
-    for count in (1, 4, 11, 12, 20, 36, 43):
+    for count in (1, 4, 11, 12, 20, 43):
         code = "audio_unknown_format" if count < 12 else "audio_truncated"
         yield f"the first {count} bytes of a WAV", code, good[:count]
     yield "a header and no data", "audio_empty", wav()
@@ -193,10 +192,6 @@ def _audio_containers() -> Iterator[tuple[str, str, bytes]]:
         "HTK",
     ):
         yield f"a {format} file", "audio_unknown_format", encode(tone(), format=format)
-    with wave.open(file := io.BytesIO(), "wb") as writer:
-        writer.setparams((1, 2, RATE, 0, "NONE", ""))
-        writer.writeframes(b"")
-    yield "an empty WAV of the standard library", "audio_empty", file.getvalue()
     ogg = encode(tone(), format="OGG", subtype="VORBIS")
     yield (
         "two Ogg streams after one another",
@@ -809,12 +804,12 @@ def stream_inputs() -> Iterator[Stream]:
     yield Stream("stream: a text too long", "text_too_long", 1003, (with_(text="a" * 20_001),))
     yield Stream("stream: odd bytes", "stream_invalid", 1003, (start, b"abc"))
     yield Stream("stream: 6 bytes of floats", "stream_invalid", 1003, (floats, b"abcdef"))
-    yield Stream("stream: NaN", "audio_not_finite", 1003, (floats, struct.pack("<f", float("nan")) * 100))
+    yield Stream("stream: NaN", "audio_not_finite", 1003, (floats, struct.pack("<f", float("nan")) * 1000))
     yield Stream(
-        "stream: infinity", "audio_not_finite", 1003, (floats, struct.pack("<f", float("inf")) * 100)
+        "stream: infinity", "audio_not_finite", 1003, (floats, struct.pack("<f", float("inf")) * 1000)
     )
     yield Stream(
-        "stream: 16-bit numbers as floats", "audio_corrupt", 1003, (floats, struct.pack("<f", 9000.0) * 100)
+        "stream: 16-bit numbers as floats", "audio_corrupt", 1003, (floats, struct.pack("<f", 9000.0) * 1000)
     )
     yield Stream("stream: finish without sound", "nothing_to_predict", 1003, (start, finish))
     yield Stream("stream: 10 samples", "audio_too_short", 1003, (start, bytes(range(1, 21)), finish))

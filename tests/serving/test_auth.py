@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from fastapi.routing import APIRoute, APIWebSocketRoute
+from starlette.requests import HTTPConnection
 from starlette.websockets import WebSocketDisconnect
 
 from affetto.errors import ServingError
 from affetto.serving import auth
-from affetto.serving.auth import Keys, anyone, read_keys, with_key, with_key_later
+from affetto.serving.auth import Keys, anyone, client_of, read_keys, with_key, with_key_later
 from affetto.serving.limits import Limits
 from affetto.serving.purpose import Purpose
 from affetto.serving.run import Settings, Source, bind, is_loopback
@@ -22,6 +23,10 @@ POLICIES = {anyone, with_key, with_key_later}
 
 def settings(host: str, *keys: str) -> Settings:
     return Settings(Purpose("demo"), Source(), host, 0, 1, Keys(keys), Limits())
+
+
+def _raw(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
 def routes(app):
@@ -130,6 +135,24 @@ def test_the_stream_wants_the_key_in_its_headers_or_its_first_message(client):
                 with pytest.raises(WebSocketDisconnect) as closed:
                     socket.receive_json()
                 assert closed.value.code == 1008
+
+
+def test_a_client_is_a_key_or_an_address(client):
+    """What it names itself counts for nothing where there are no keys."""
+    for keys, one in ((Keys((KEY, "another-long-key")), False), (Keys(), True)):
+        app = client(keys=keys).app
+        offered = [{"x-api-key": KEY}, {"authorization": f"Bearer {KEY}"}, {"x-api-key": "another-long-key"}]
+        found = [
+            client_of(
+                HTTPConnection(
+                    {"type": "http", "app": app, "client": ("127.0.0.1", port), "headers": _raw(given)}
+                )
+            )
+            for port, given in enumerate(offered)
+        ]
+        assert found[0] == found[1]
+        assert (found[0] == found[2]) is one
+        assert KEY not in "".join(found)
 
 
 def test_keys_are_compared_in_constant_time(monkeypatch):

@@ -14,9 +14,15 @@ from serving.running import SOURCE, Running, code_of, read_response
 HTTP, RAW, STREAMS = list(http_inputs()), list(raw_inputs()), list(stream_inputs())
 
 
-def test_there_are_enough_of_them_and_each_has_a_name():
+def test_there_are_enough_of_them_and_each_has_a_name_and_a_cause():
     names = [case.name for case in (*HTTP, *RAW, *STREAMS)]
     assert len(set(names)) == len(names) >= 300
+    bodies = [case.body() if callable(case.body) else case.body for case in HTTP]
+    asked = [
+        (case.method, case.path, str(case.headers), body) for case, body in zip(HTTP, bodies, strict=True)
+    ]
+    sent = [*asked, *(case.data for case in RAW), *(case.messages for case in STREAMS)]
+    assert len(set(sent)) == len(sent)
 
 
 @pytest.mark.parametrize("case", HTTP, ids=lambda case: case.name)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 
+import numpy as np
 import pytest
 import uvicorn
 
@@ -214,6 +215,40 @@ def test_streams_that_stall_are_closed(local):
                 while True:
                     stream.recv(10)
         assert closed.value.rcvd.code == 1008
+
+
+def test_a_stream_that_breaks_off_in_the_middle_of_a_message(local):
+    head = (
+        b"GET /stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    mask = bytes(4)
+    start = b'{"type": "start"}'
+    for cut in (0, 1, 3, 5, 100):
+        with local.connect(head) as connection:
+            assert b"101" in connection.recv(1000)
+            connection.sendall(bytes([0x81, 0x80 | len(start)]) + mask + start)
+            assert b"ready" in connection.recv(1000)
+            connection.sendall((b"\x82\xfe\x03\xe8" + mask + bytes(1000))[:cut])
+        wait_for(lambda: not local.state.streams, 5, "the stream to end")
+
+
+def test_thousands_of_tiny_messages_are_one_recording(local):
+    import json
+
+    from websockets.sync.client import connect
+
+    sound = (0.3 * 32767 * np.sin(np.arange(8000) / 20)).astype("<i2").tobytes()
+    said = []
+    for size in (len(sound), 4):
+        with connect(f"ws://127.0.0.1:{local.port}/stream") as stream:
+            stream.send('{"type": "start", "timeline": false}')
+            for at in range(0, len(sound), size):
+                stream.send(sound[at : at + size])
+            stream.send('{"type": "finish"}')
+            stream.recv(10)
+            said.append(json.loads(stream.recv(30))["prediction"]["probabilities"])
+    assert said[0] == said[1]
 
 
 def test_a_stream_too_many_and_one_too_long(local):

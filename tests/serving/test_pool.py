@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import pytest
 
@@ -69,9 +69,9 @@ class Scene:
             puppet.let.set()
         await self.pool.stop()
 
-    def ask(self, name: str, seconds: float = 5.0, wanted=None) -> asyncio.Task:
+    def ask(self, name: str, seconds: float = 5.0, wanted=None, client: str = "one") -> asyncio.Task:
         deadline = asyncio.get_running_loop().time() + seconds
-        return asyncio.create_task(self.pool.ask(Call(name), deadline, wanted))
+        return asyncio.create_task(self.pool.ask(Call(name), deadline, client, wanted))
 
 
 async def settle() -> None:
@@ -154,13 +154,63 @@ async def test_a_line_that_is_too_long_is_refused_at_once():
         tasks = [scene.ask(name) for name in "abcd"]
         await settle()
         with pytest.raises(ServingError) as caught:
-            scene.pool.admit()
+            scene.pool.admit("one")
         assert caught.value.code == "queue_full"
         with pytest.raises(ServingError):
             await scene.ask("e")
         scene.puppets[0].let.set()
         await asyncio.gather(*tasks)
-        scene.pool.admit()
+        scene.pool.admit("one")
+
+
+@scenario
+async def test_clients_take_turns():
+    async with Scene() as scene:
+        (puppet,) = scene.puppets
+        tasks = [scene.ask(f"much {number}", client="much") for number in range(5)]
+        await settle()
+        tasks += [scene.ask(f"little {number}", client="little") for number in range(2)]
+        await settle()
+        puppet.let.set()
+        await asyncio.gather(*tasks)
+        assert puppet.asked == ["much 0", "much 1", "little 0", "much 2", "little 1", "much 3", "much 4"]
+
+
+@scenario
+async def test_a_client_who_fills_the_line_keeps_no_other_out():
+    async with Scene(queue=6) as scene:
+        tasks = [scene.ask(str(number), client="much") for number in range(7)]
+        await settle()
+        with pytest.raises(ServingError) as caught:
+            scene.pool.admit("much")
+        assert caught.value.code == "queue_full"
+        for number in range(3):  # 2 x 3 would be answered before a fourth
+            scene.pool.admit("little")
+            tasks.append(scene.ask(f"little {number}", client="little"))
+            await settle()
+        with pytest.raises(ServingError):
+            scene.pool.admit("little")
+        scene.puppets[0].let.set()
+        await asyncio.gather(*tasks)
+
+
+@scenario
+async def test_ten_times_the_requests_of_another_cost_it_one_turn():
+    async def much(scene: Scene) -> None:
+        while True:
+            await scene.ask("much", client="much")
+
+    async with Scene() as scene:
+        (puppet,) = scene.puppets
+        puppet.let.set()
+        crowd = [asyncio.create_task(much(scene)) for _ in range(10)]
+        for _ in range(50):
+            await scene.ask("little", client="little")
+        for task in crowd:
+            task.cancel()
+    between = [len(list(calls)) for name, calls in groupby(puppet.asked) if name == "much"]
+    assert len(between) >= 50
+    assert max(between[1:-1]) <= 2
 
 
 @scenario
@@ -216,6 +266,19 @@ async def test_a_dead_worker_is_replaced_and_its_streams_are_told():
 
 
 @scenario
+async def test_workers_that_keep_dying_are_started_ever_more_slowly():
+    async with Scene() as scene:
+        for _ in range(160):
+            await asyncio.sleep(0.005)
+            if scene.pool.live:
+                scene.puppets[-1].kill()
+        assert 3 <= len(scene.puppets) <= 5  # after 0.1, 0.2, 0.4 s
+        with pytest.raises(ServingError) as caught:
+            scene.pool.check_ready()
+        assert caught.value.code == "not_ready"
+
+
+@scenario
 async def test_starts_that_fail_back_off():
     scene = Scene()
     scene.refuse, tries = True, []
@@ -258,6 +321,40 @@ async def test_reload_replaces_all_and_lets_them_finish():
         scene.pool.release(streaming)
         await settle()
         assert all(puppet.closed for puppet in old)
+
+
+@scenario
+async def test_no_reload_leaves_a_moment_without_a_worker():
+    async with Scene(1) as scene:
+        for number in range(5):
+            scene.name = f"new {number}"
+            reload = asyncio.create_task(scene.pool.reload())
+            for _ in range(30):
+                scene.pool.check_ready()
+                await asyncio.sleep(0)
+            assert scene.pool.model["model"]["sha256"] == await reload == scene.name
+
+
+@scenario
+async def test_a_worker_that_starts_while_the_bundle_changes_gets_the_new_one():
+    async with Scene(2) as scene:
+        slow, start = asyncio.Event(), scene.start
+
+        async def started(expected: str | None) -> Puppet:
+            worker = await start(expected)
+            if worker.model["model"]["sha256"] == "old":
+                await slow.wait()
+            return worker
+
+        scene.pool._start_worker = started
+        scene.puppets[0].kill()
+        await asyncio.sleep(0.15)  # its successor has opened the old bundle
+        scene.name = "new"
+        await scene.pool.reload()
+        slow.set()
+        await settle()
+        assert [member.worker.model["model"]["sha256"] for member in scene.pool._members] == ["new"] * 2
+        assert all(puppet.closed for puppet in scene.puppets[1:3])
 
 
 @scenario

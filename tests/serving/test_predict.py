@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 
 import pytest
 
@@ -117,6 +118,21 @@ def test_every_answer_names_model_purpose_and_notice(client, plain_bundle):
 def test_request_ids_that_are_no_ids_are_not_echoed(client):
     headers = client().get("/health/live", headers={"X-Request-Id": "a b<script>"}).headers
     assert headers["x-request-id"].isalnum()
+
+
+def test_a_trace_gives_its_id(client):
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    for given, own in ((f"00-{trace}-00f067aa0ba902b7-01", True), (f"00-{trace}-1", False)):
+        said = client().get("/health/live", headers={"traceparent": given}).headers["x-request-id"]
+        assert (said == trace) is own
+
+
+def test_metrics_may_be_read_a_hundred_times_a_second(client):
+    one = client()
+    before = time.process_time()
+    for _ in range(100):
+        assert one.get("/metrics").status_code == 200
+    assert time.process_time() - before < 1
 
 
 def test_counts_reconcile(client):

@@ -20,6 +20,7 @@ def serve(
         str | None, typer.Option(help="What it is for: personal, demo, research, health, ... Must be said.")
     ] = None,
     bundle: Annotated[Path | None, typer.Option(help="The model: a folder or zip.")] = None,
+    index: Annotated[Path | None, typer.Option(help="An index of `affetto index` to search.")] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on. Others than this machine need keys.")
     ] = "127.0.0.1",
@@ -69,4 +70,4 @@ def serve(
         raise ConfigError("option_invalid", f"--bundle {bundle}: there is no such folder or zip")
     limits = replace(Limits(), seconds=max_seconds, body_bytes=max_body * 2**20, answer_seconds=timeout)
     keys = read_keys(api_key_file) if api_key_file is not None else Keys()
-    run(Settings(declared, Source(bundle, precision), host, port, workers, keys, limits))
+    run(Settings(declared, Source(bundle, precision, index), host, port, workers, keys, limits))

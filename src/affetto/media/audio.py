@@ -33,7 +33,7 @@ _SILENT_SPREAD = 2e-5
 # Less than this may be missing at the end: the lengths that MP3 and live recorders write are off by a frame.
 _MISSING_SECONDS = 0.1
 
-_EXPECTED = "expected WAV, FLAC, OGG or MP3 (or M4A, MP4, WebM)"
+_EXPECTED = "expected WAV, FLAC, OGG or MP3"
 
 
 @dataclass(frozen=True, slots=True)

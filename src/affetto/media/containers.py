@@ -139,7 +139,7 @@ def _by_text(head: bytes) -> tuple[str, str]:
     if start.startswith((b"{", b"[")):
         return "json", "JSON"
     if start and not any(byte < 9 or 13 < byte < 32 for byte in head[:512]):
-        return "text", "text"
+        return "text", "a text"
     return _UNKNOWN
 
 

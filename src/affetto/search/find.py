@@ -103,10 +103,10 @@ def query_vector(
     decoder: Decoder,
     *,
     text: str | None = None,
-    speech: str | None = None,
-    image: str | None = None,
+    speech: str | bytes | None = None,
+    image: str | bytes | None = None,
 ) -> np.ndarray:
-    """What a search asks for [D], from just one of words, a recording and a picture.
+    """What a search asks for [D], from just one of words, a recording and a picture (files, or their bytes).
 
     Raises ConfigError `option_invalid` for none or several; DataError `index_of_another_bundle`; and as
     `Predictor.embed` does.

@@ -143,7 +143,7 @@ def parts_of(clip: Clip, space: Space, predictor: Predictor, decoder: Decoder) -
             continue
         found += 1
         if name == "speech":
-            yield from _recording(clip, space, predictor, decoder)
+            yield from _recording(source, clip.start, clip.end, space, predictor, decoder)
         else:
             yield Part(name, space.place(**{name: source}))
     if not found:
@@ -153,29 +153,34 @@ def parts_of(clip: Clip, space: Space, predictor: Predictor, decoder: Decoder) -
         )
 
 
-def recording_place(source: str, space: Space, predictor: Predictor, decoder: Decoder) -> np.ndarray:
+def recording_place(source: str | bytes, space: Space, predictor: Predictor, decoder: Decoder) -> np.ndarray:
     """The mean place of a recording's windows, which a search asks for."""
-    parts = _recording(Clip(id=source, speech=source), space, predictor, decoder)
+    parts = _recording(source, None, None, space, predictor, decoder)
     total = np.sum([part.vector for part in parts], axis=0)
     return (total / np.linalg.norm(total)).astype(np.float32)
 
 
-def _recording(clip: Clip, space: Space, predictor: Predictor, decoder: Decoder) -> Iterator[Part]:
+def _recording(
+    source: str | bytes,
+    start: float | None,
+    end: float | None,
+    space: Space,
+    predictor: Predictor,
+    decoder: Decoder,
+) -> Iterator[Part]:
     speech = predictor.bundle.info.parts.speech
     assert speech is not None
-    assert clip.speech is not None
-    at, found = clip.start or 0.0, False
-    blocks = decoder.iter_audio(
-        clip.speech, start=clip.start, end=clip.end, limits=LONG_AUDIO, block_seconds=_BLOCK_SECONDS
-    )
+    at, found = start or 0.0, False
+    blocks = decoder.iter_audio(source, start=start, end=end, limits=LONG_AUDIO, block_seconds=_BLOCK_SECONDS)
     for samples in windows(blocks, speech):
-        end = at + len(samples) / speech.rate
+        after = at + len(samples) / speech.rate
         if samples.any():
             found = True
-            yield Part("speech", space.place(speech=samples), round(at, 3), round(end, 3))
-        at = end
+            yield Part("speech", space.place(speech=samples), round(at, 3), round(after, 3))
+        at = after
     if not found:
-        raise MediaError("audio_silent", f"{clip.speech}: every sample is 0; give a recording with sound")
+        name = source if isinstance(source, str) else "the recording"
+        raise MediaError("audio_silent", f"{name}: every sample is 0; give a recording with sound")
 
 
 def _profile(prediction: Prediction) -> np.ndarray:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from affetto.predictor import Predictor, Session
 from affetto.records import Word
 from affetto.serving.calls import Call, Reply
 from affetto.serving.limits import Limits
+
+if TYPE_CHECKING:
+    from affetto.serving.finding import Finding
 
 #: Formats of samples in a stream: name to numpy type.
 FORMATS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}
@@ -51,9 +54,10 @@ class Decoding:
 class Answering:
     """Answers calls with one Predictor, whose decoder should be a `Decoding`. Not shared by threads."""
 
-    def __init__(self, predictor: Predictor, limits: Limits) -> None:
+    def __init__(self, predictor: Predictor, limits: Limits, finding: Finding | None = None) -> None:
         self._predictor = predictor
         self._limits = limits
+        self._finding = finding
         self._streams: dict[int, _Stream] = {}
 
     def handle(self, call: Call) -> Reply:
@@ -85,6 +89,7 @@ class Answering:
                 "precision": self._predictor.precision,
             },
             "hop": HOP,
+            "index": None if self._finding is None else self._finding.facts(),
         }
 
     def warm(self) -> None:
@@ -116,6 +121,10 @@ class Answering:
             file=facts["file"],
         )
         return Reply({"unsure": prediction.abstained}, _encoded(prediction.to_dict()))
+
+    def _search(self, call: Call) -> Reply:
+        assert self._finding is not None
+        return self._finding.search(query=bytes(call.blobs[0]), **call.facts)
 
     def _open(self, call: Call) -> Reply:
         facts, beside = call.facts, json.loads(call.blobs[0])

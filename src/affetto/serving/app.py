@@ -84,7 +84,7 @@ async def _openapi(request: Request) -> Response:
     if app.openapi_schema is None:
         described = app.openapi()
         components: dict[str, Any] = described.setdefault("components", {}).setdefault("schemas", {})
-        for model in (schemas.PredictBody, schemas.BatchBody, schemas.BatchItem):
+        for model in (schemas.PredictBody, schemas.BatchBody, schemas.BatchItem, schemas.Search):
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             components.update(schema.pop("$defs", {}))
             components[model.__name__] = schema

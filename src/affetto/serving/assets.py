@@ -48,7 +48,7 @@ def read_files() -> dict[str, File]:
     }
     page = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _static("index.html"))
     script = [_timeline("picture.js"), _timeline("page.js")]
-    script += [_static(name) for name in ("answer.js", "microphone.js", "page.js")]
+    script += [_static(name) for name in ("answer.js", "microphone.js", "page.js", "search.js")]
     return {
         "index.html": _text("html", page),
         "page.css": _text("css", style(), _timeline("page.css"), _palette(), _static("page.css")),

@@ -73,6 +73,14 @@ def offered_key(connection: HTTPConnection) -> str | None:
     return connection.headers.get("x-api-key")
 
 
+def client_of(connection: HTTPConnection, key: str | None = None) -> str:
+    """Who takes turns with others: the holder of a key, where there are keys, else an address. `key` is one
+    that the headers do not offer."""
+    if connection.app.state.server.keys:
+        return _digest(key or offered_key(connection) or "").hex()
+    return connection.client.host if connection.client else ""
+
+
 async def anyone(connection: HTTPConnection) -> None:
     """Policy: open to everybody."""
 

@@ -28,6 +28,7 @@ App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 _log = logging.getLogger("affetto.serving")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TRACE = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
 _LOCAL = re.compile(r"(?i)(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?")
 _ALWAYS = (
     (b"cache-control", b"no-store"),
@@ -53,9 +54,8 @@ class Guard:
             return
         began = time.monotonic()
         headers = Headers(scope=scope)  # type: ignore[arg-type]
-        given = headers.get("x-request-id", "")
         state = scope.setdefault("state", {})
-        state["request_id"] = given if _ID.fullmatch(given) else secrets.token_hex(8)
+        state["request_id"] = _request_id(headers)
         answer = _Answer(scope, send, self._headers)
         try:
             _check_head(scope, self._server.limits.header_bytes)
@@ -126,6 +126,15 @@ class _Answer:
         encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
         await self.send({"type": f"{kind}.start", "status": fault.status, "headers": encoded})
         await self.send({"type": f"{kind}.body", "body": body})
+
+
+def _request_id(headers: Headers) -> str:
+    """The client's own id, else that of the trace which the request is part of, else a new one."""
+    given = headers.get("x-request-id", "")
+    if _ID.fullmatch(given):
+        return given
+    trace = _TRACE.fullmatch(headers.get("traceparent", ""))
+    return trace[1] if trace else secrets.token_hex(8)
 
 
 def _check_head(scope: MutableMapping[str, Any], most: int) -> None:

@@ -17,12 +17,14 @@ from starlette.requests import Request
 from affetto.bundle import first_problem
 from affetto.errors import MediaError, ServingError
 from affetto.serving.body import Grow, Part, media_type, read_bytes, read_form, read_json, read_urlencoded
-from affetto.serving.calls import Item
+from affetto.serving.calls import Call, Item
 from affetto.serving.limits import Limits
-from affetto.serving.schemas import Options, PredictBody
+from affetto.serving.schemas import Options, PredictBody, Search
 
 _TEXTS = ("text", "timeline", "labels", "language", "timeout_ms")  # also in the query
 _FIELDS = ("audio_file", "image_file", "words", *_TEXTS)
+_SEARCH_FILES = {"audio_file": "speech", "image_file": "vision"}
+_SEARCH_FIELDS = (*_SEARCH_FILES, *Search.model_fields)
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 _LONGEST_OPTION = 1000  # characters of a field that is not the text
 _LONGEST_NAME = 200
@@ -37,12 +39,10 @@ async def read_item(request: Request, limits: Limits, grow: Grow) -> tuple[Item,
     text_too_long, and what reading a body raises.
     """
     query = _query(request)
-    kind, options = media_type(request)
-    if kind == "multipart/form-data":
-        return _from_fields(await read_form(request, options.get("boundary"), limits, grow), query, limits)
-    if kind == "application/x-www-form-urlencoded":
-        parts = read_urlencoded(await read_bytes(request, limits.words_bytes * 2, limits, grow))
-        return _from_fields(parts, query, limits)
+    fields = await _read_fields(request, limits, grow, _FIELDS)
+    if fields is not None:
+        return _from_fields(fields, query, limits)
+    kind = media_type(request)[0]
     if kind in ("application/json", ""):
         data = await read_bytes(request, limits.words_bytes * 2, limits, grow)
         if data and not kind:
@@ -52,6 +52,35 @@ async def read_item(request: Request, limits: Limits, grow: Grow) -> tuple[Item,
         seconds = _seconds(str(body.timeout_ms) if body.timeout_ms else query.get("timeout_ms"), limits)
         return _with_query(item_of(body, limits), query, limits), seconds
     raise _unknown_type(kind)
+
+
+async def read_search(request: Request, limits: Limits, grow: Grow) -> tuple[Call, float]:
+    """The call that a `POST /v1/search` asks for, and within how many seconds its answer is wanted.
+
+    Raises ServingError and MediaError as `read_item` does, value_invalid also for none or several queries.
+    """
+    refuse_query(request)
+    fields = await _read_fields(request, limits, grow, _SEARCH_FIELDS)
+    files: dict[str, bytearray] = {}
+    if fields is not None:
+        given = {name: part for name, part in fields.items() if part.data or part.file}
+        files = {kind: given.pop(name).data for name, kind in _SEARCH_FILES.items() if name in given}
+        asked = validated(Search, {name: _string(part) for name, part in given.items()}, strict=False)
+    elif media_type(request)[0] == "application/json":
+        data = await read_bytes(request, limits.words_bytes * 2, limits, grow)
+        asked = validated(Search, read_json(data))
+    else:
+        raise _unknown_type(media_type(request)[0])
+    text = _text(asked.text, limits)
+    queries: dict[str, bytes | bytearray] = {**files, **({} if text is None else {"text": text.encode()})}
+    if len(queries) != 1:
+        raise ServingError("value_invalid", "expected one query: text, audio_file or image_file")
+    ((kind, query),) = queries.items()
+    filters = asked.model_dump(exclude={"text", "top", "timeout_ms"})
+    for name, value in filters.items():
+        _well_formed(name, value or "")
+    seconds = _seconds(str(asked.timeout_ms) if asked.timeout_ms else None, limits)
+    return Call("search", {"kind": kind, "top": asked.top, "filters": filters}, (query,)), seconds
 
 
 def item_of(options: Options, limits: Limits, **media: Any) -> Item:
@@ -69,10 +98,13 @@ def item_of(options: Options, limits: Limits, **media: Any) -> Item:
     )
 
 
-def validated(model: type[M], value: Any) -> M:
-    """JSON as one of the schemas. Raises ServingError value_invalid, which names the place."""
+def validated(model: type[M], value: Any, strict: bool = True) -> M:
+    """JSON as one of the schemas; not `strict`: where numbers may be text, as a form has them.
+
+    Raises ServingError value_invalid, which names the place.
+    """
     try:
-        return model.model_validate(value, strict=True)
+        return model.model_validate(value, strict=strict)
     except ValidationError as error:
         raise ServingError("value_invalid", first_problem(error)) from None
 
@@ -99,14 +131,28 @@ def file_name(name: str | None) -> str | None:
     return "".join(letter if letter.isprintable() else "?" for letter in last).strip() or None
 
 
-def _from_fields(parts: Sequence[Part], query: Mapping[str, str], limits: Limits) -> tuple[Item, float]:
+async def _read_fields(
+    request: Request, limits: Limits, grow: Grow, known: Sequence[str]
+) -> dict[str, Part] | None:
+    """The fields of a form by their names; None where the body is no form."""
+    kind, options = media_type(request)
+    if kind == "multipart/form-data":
+        parts = await read_form(request, options.get("boundary"), limits, grow)
+    elif kind == "application/x-www-form-urlencoded":
+        parts = read_urlencoded(await read_bytes(request, limits.words_bytes * 2, limits, grow))
+    else:
+        return None
     fields: dict[str, Part] = {}
     for part in parts:
-        if part.name not in _FIELDS:
-            raise _unknown_field(part.name, _FIELDS)
+        if part.name not in known:
+            raise _unknown_field(part.name, known)
         if part.name in fields:
             raise _twice(part.name)
         fields[part.name] = part
+    return fields
+
+
+def _from_fields(fields: dict[str, Part], query: Mapping[str, str], limits: Limits) -> tuple[Item, float]:
     _refuse_twice(query, fields)
     # A form in a browser sends the fields that were left empty too.
     given = {name: part for name, part in fields.items() if part.data or part.file}

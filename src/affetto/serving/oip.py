@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse, Response
 
 import affetto
 from affetto.errors import ServingError
+from affetto.serving.auth import client_of
 from affetto.serving.body import Grow, read_bytes, read_json
 from affetto.serving.calls import Item, Reply
 from affetto.serving.inputs import decoded, item_of, refuse_query
@@ -142,7 +143,7 @@ async def infer(request: Request, server: TheServer, name: str, version: str | N
     deadline = asyncio.get_running_loop().time() + limits.answer_seconds
     with server.budget.share() as grow:
         asked, tensors = await _read(request, limits, grow)
-        work = _in_turn(_items(tensors, limits), server, deadline)
+        work = _in_turn(_items(tensors, limits), server, deadline, client_of(request))
         answers = await while_connected(request, work)
     for reply, request.state.model in answers:
         count_answer(server, reply.facts)
@@ -163,8 +164,10 @@ def _check_model(server: Server, name: str, version: str | None) -> dict[str, An
     return facts
 
 
-async def _in_turn(items: Sequence[Item], server: Server, deadline: float) -> list[tuple[Reply, str]]:
-    return [await server.pool.ask(item.call(), deadline) for item in items]
+async def _in_turn(
+    items: Sequence[Item], server: Server, deadline: float, client: str
+) -> list[tuple[Reply, str]]:
+    return [await server.pool.ask(item.call(), deadline, client) for item in items]
 
 
 # --- requests ---

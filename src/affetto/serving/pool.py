@@ -1,8 +1,9 @@
 """Workers and who waits for them: a bounded queue, deadlines, replacement, reload.
 
-One worker answers one call at a time. Whoever finds none free waits in one line, first come, first served; a
-stream waits in the same line for the one worker that holds its session. Work whose client left, or whose
-deadline passed, leaves the line and never reaches a worker. What a worker has begun is let finish: it is
+One worker answers one call at a time. Whoever finds none free waits in one line, in which clients take turns,
+so that one who asks for much does not make the others wait; a client's own requests are first come, first
+served. A stream waits in the same line for the one worker that holds its session. Work whose client left, or
+whose deadline passed, leaves the line and never reaches a worker. What a worker has begun is let finish: it is
 milliseconds, and killing it would cost a start. One that does not finish in time is killed and replaced.
 """
 
@@ -11,9 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -45,6 +45,20 @@ class Member:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(eq=False, slots=True)
+class Waiting:
+    """A place in the line; `turn` gets the member, `wanted` if it must be that one."""
+
+    client: str
+    wanted: Member | None
+    turn: asyncio.Future[Member]
+
+    def can_use(self, member: Member) -> bool:
+        """Whether it still waits, and for such a member."""
+        fits = not member.retired if self.wanted is None else self.wanted is member
+        return fits and not self.turn.done()
+
+
 class Pool:
     """`count` workers, kept alive between `start` and `stop`. Used from one event loop."""
 
@@ -56,7 +70,8 @@ class Pool:
         self.draining = False
         self._members: list[Member] = []
         self._replacements: list[Worker] = []
-        self._waiting: deque[tuple[asyncio.Future[Member], Member | None]] = deque()
+        self._waiting: list[Waiting] = []
+        self._turns: dict[str, float] = {}  # when each client had its last turn, while anybody waits
         self._keepers: list[asyncio.Task[None]] = []
         self._running: set[asyncio.Task[Any]] = set()
         self._seconds = 0.03  # of work per call, a moving average
@@ -103,33 +118,40 @@ class Pool:
         if not self._members:
             raise ServingError("not_ready", "no worker is ready yet: ask again in a moment")
 
-    def admit(self) -> None:
+    def admit(self, client: str) -> None:
         """Refuse work that cannot be done in time, before anything is read of it.
 
         Raises ServingError not_ready, shutting_down, queue_full.
         """
         self.check_ready()
-        self._check_queue()
+        self._check_queue(client)
 
-    def _check_queue(self) -> None:
-        waiting = len(self._waiting)
-        if waiting >= self._limits.queue or waiting * self._seconds > self._limits.queue_seconds * max(
+    def _check_queue(self, client: str) -> None:
+        counts = Counter(one.client for one in self._waiting)
+        own = counts.pop(client, 0)
+        ahead = own + sum(min(count, own + 1) for count in counts.values())  # as clients take turns
+        if ahead >= self._limits.queue or ahead * self._seconds > self._limits.queue_seconds * max(
             self.live, 1
         ):
-            raise ServingError("queue_full", f"{waiting} requests are waiting already: ask again in a moment")
+            raise ServingError(
+                "queue_full", f"{ahead} requests would be answered before: ask again in a moment"
+            )
 
-    async def ask(self, call: Call, deadline: float, wanted: Member | None = None) -> tuple[Reply, str]:
+    async def ask(
+        self, call: Call, deadline: float, client: str, wanted: Member | None = None
+    ) -> tuple[Reply, str]:
         """The reply to a call, and the sha256 of the model that gave it. `deadline` is of the loop's clock;
-        `wanted` is the only member that can answer, where there is such a one.
+        `client` takes turns with the others; `wanted` is the only member that can answer, where there is such
+        a one.
 
         Raises ServingError queue_full, deadline_exceeded, worker_died, shutting_down, and what
         answering raises.
         """
         if wanted is None:
-            self._check_queue()
+            self._check_queue(client)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        member = await self._turn(deadline, wanted)
+        member = await self._turn(deadline, client, wanted)
         self._metrics.stage("queue", loop.time() - began)
         task = self._keep_running(self._work(member, call))
         try:
@@ -185,7 +207,8 @@ class Pool:
         """Keep one worker alive: start it, wait until it dies or retires, start another."""
         delay = 0.0
         while True:
-            await asyncio.sleep(delay)
+            if delay:  # else a worker that a reload retired has its successor before anybody asks
+                await asyncio.sleep(delay)
             try:
                 member = Member(self._replacements.pop() if self._replacements else await self._started())
             except (AffettoError, OSError) as error:
@@ -213,9 +236,14 @@ class Pool:
                 _log.error("a worker died after %.1f s; it is replaced", lived)
 
     async def _started(self) -> Worker:
-        worker = await self._start_worker(self._expected)
-        self._expected = worker.model["model"]["sha256"]
-        return worker
+        """A new worker of the bundle that the others have, also where a reload changes that meanwhile."""
+        while True:
+            worker = await self._start_worker(self._expected)
+            sha256 = worker.model["model"]["sha256"]
+            if self._expected in (None, sha256):
+                self._expected = sha256
+                return worker
+            await worker.close()
 
     def _close_if_done(self, member: Member) -> None:
         """End a retired worker as soon as it has neither work nor streams."""
@@ -232,7 +260,7 @@ class Pool:
 
     # --- the line ---
 
-    async def _turn(self, deadline: float, wanted: Member | None) -> Member:
+    async def _turn(self, deadline: float, client: str, wanted: Member | None) -> Member:
         """Wait for a member (`wanted`, if it must be that one) until the deadline; it is then the caller's."""
         for member in self._members if wanted is None else [wanted]:
             if member.worker.left.is_set() and member is wanted:
@@ -240,40 +268,43 @@ class Pool:
             if not member.busy:
                 member.busy = True
                 return member
-        future: asyncio.Future[Member] = asyncio.get_running_loop().create_future()
-        entry = (future, wanted)
-        self._waiting.append(entry)
+        turn: asyncio.Future[Member] = asyncio.get_running_loop().create_future()
+        place = Waiting(client, wanted, turn)
+        self._waiting.append(place)
         try:
             async with asyncio.timeout_at(deadline):
-                return await future
+                return await turn
         except (TimeoutError, asyncio.CancelledError) as error:
-            if future.done() and not future.cancelled() and future.exception() is None:
-                self._give(future.result())  # the turn came at the same moment
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._give(turn.result())  # the turn came at the same moment
             if isinstance(error, asyncio.CancelledError):
                 raise
             self._metrics.expired.inc()
             raise _too_late() from None
         finally:
-            with suppress(ValueError):
-                self._waiting.remove(entry)
+            self._waiting.remove(place)
+            if not self._waiting:
+                self._turns.clear()
 
     def _give(self, member: Member) -> None:
-        """Give a free member to the first in line who can use it."""
+        """Give a free member to the first in line of the client whose last turn is longest ago."""
         if member.worker.left.is_set():
             return
-        for future, wanted in self._waiting:
-            if not future.done() and (wanted is member or (wanted is None and not member.retired)):
-                member.busy = True
-                future.set_result(member)
-                return
-        member.busy = False
-        self._close_if_done(member)
+        places = [place for place in self._waiting if place.can_use(member)]
+        if not places:
+            member.busy = False
+            self._close_if_done(member)
+            return
+        place = min(places, key=lambda place: self._turns.get(place.client, 0))
+        self._turns[place.client] = time.monotonic()
+        member.busy = True
+        place.turn.set_result(member)
 
     def _refuse_waiting(self, error: ServingError, member: Member | None = None) -> None:
         """Tell those in line for a member (None: all) that it will not answer."""
-        for future, wanted in self._waiting:
-            if not future.done() and (member is None or wanted is member):
-                future.set_exception(error)
+        for place in self._waiting:
+            if not place.turn.done() and (member is None or place.wanted is member):
+                place.turn.set_exception(error)
 
     async def _work(self, member: Member, call: Call) -> Reply:
         loop = asyncio.get_running_loop()

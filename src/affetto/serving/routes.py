@@ -13,10 +13,10 @@ from starlette.responses import JSONResponse, Response
 
 from affetto.errors import AffettoError, ServingError
 from affetto.serving import schemas
-from affetto.serving.auth import anyone, with_key
+from affetto.serving.auth import anyone, client_of, with_key
 from affetto.serving.body import media_type, read_bytes, read_json
 from affetto.serving.faults import fault_of
-from affetto.serving.inputs import decoded, item_of, read_item, refuse_query, validated
+from affetto.serving.inputs import decoded, item_of, read_item, read_search, refuse_query, validated
 from affetto.serving.metrics import CONTENT_TYPE
 from affetto.serving.server import Server
 
@@ -29,9 +29,9 @@ async def server_of(request: Request) -> Server:
     return request.app.state.server
 
 
-async def admitted(server: Annotated[Server, Depends(server_of)]) -> None:
+async def admitted(request: Request, server: Annotated[Server, Depends(server_of)]) -> None:
     """Refuse work that cannot be done in time before its body is read."""
-    server.pool.admit()
+    server.pool.admit(client_of(request))
 
 
 TheServer = Annotated[Server, Depends(server_of)]
@@ -71,6 +71,21 @@ _PREDICT_DOCS: Any = {
         }
     },
 }
+_SEARCH_FORM = {
+    **{name: _FORM[name] for name in ("audio_file", "image_file")},
+    **schemas.Search.model_json_schema()["properties"],
+}
+_SEARCH_DOCS: Any = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": _SEARCH_FORM, "additionalProperties": False}
+            },
+            "application/json": {"schema": {"$ref": f"{_REF}Search"}},
+        },
+    }
+}
 _BATCH_DOCS: Any = {
     "requestBody": {
         "required": True,
@@ -92,7 +107,7 @@ async def predict(request: Request, server: TheServer) -> Response:
     with server.budget.share() as grow:
         item, seconds = await read_item(request, server.limits, grow)
         reply, request.state.model = await while_connected(
-            request, server.pool.ask(item.call(), began + seconds)
+            request, server.pool.ask(item.call(), began + seconds, client_of(request))
         )
     count_answer(server, reply.facts)
     return Response(reply.data, media_type="application/json")
@@ -134,7 +149,7 @@ async def _batch_item(
         media = {"audio": decoded("audio", asked.audio), "image": decoded("image", asked.image)}
         item = item_of(asked, server.limits, **media)
         async with turn:
-            reply, request.state.model = await server.pool.ask(item.call(), deadline)
+            reply, request.state.model = await server.pool.ask(item.call(), deadline, client_of(request))
     except AffettoError as error:
         return head + b',"error":' + fault_of(error).encoded(request.state.request_id) + b"}"
     count_answer(server, reply.facts)
@@ -143,6 +158,24 @@ async def _batch_item(
 
 async def _together(work: list[Coroutine[Any, Any, bytes]]) -> list[bytes]:
     return await asyncio.gather(*work)
+
+
+@router.post(
+    "/v1/search",
+    dependencies=WORK,
+    openapi_extra=_SEARCH_DOCS,
+    responses={200: {"model": schemas.Hits}, **FAULTS},
+)
+async def search(request: Request, server: TheServer) -> Response:
+    """The clips of the server's index that are nearest to words, a recording or a picture."""
+    began = asyncio.get_running_loop().time()
+    if model_of(server)["index"] is None:
+        raise ServingError("route_unknown", "this server searches no index: start it with --index")
+    with server.budget.share() as grow:
+        call, seconds = await read_search(request, server.limits, grow)
+        work = server.pool.ask(call, began + seconds, client_of(request))
+        reply, request.state.model = await while_connected(request, work)
+    return Response(reply.data, media_type="application/json")
 
 
 @router.get("/labels", dependencies=KEY, responses={200: {"model": schemas.Labels}, **FAULTS})

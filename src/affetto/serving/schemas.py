@@ -57,6 +57,43 @@ class BatchBody(BaseModel, extra="forbid"):
     timeout_ms: Milliseconds | None = None
 
 
+class Search(BaseModel, extra="forbid"):
+    """`POST /v1/search` as JSON: for words. Sound and pictures come as multipart/form-data."""
+
+    text: str | None = Field(None, description="What to look for.", examples=["angry"])
+    top: int = Field(10, ge=1, le=1000, description="How many to find.")
+    label: str | None = Field(None, max_length=200, description="Only clips with this label.")
+    speaker: str | None = Field(None, max_length=200, description="Only clips of this speaker.")
+    modality: Literal["speech", "text", "vision"] | None = None
+    after: str | None = Field(
+        None, max_length=40, description="Only clips of this date or later.", examples=["2026-05-01"]
+    )
+    before: str | None = Field(None, max_length=40, description="Only clips before this date.")
+    timeout_ms: Milliseconds | None = None
+
+
+class Hit(BaseModel):
+    """A clip, or a stretch of a recording, that was found."""
+
+    score: float
+    id: str
+    file: str | None
+    modality: str
+    start: float | None
+    end: float | None
+    text: str | None
+    corpus: str | None
+    speaker: str | None
+    labels: dict[str, str]
+    date: str | None
+
+
+class Hits(BaseModel):
+    """What was found, the best first."""
+
+    hits: list[Hit]
+
+
 class Error(BaseModel):
     """Every answer that is not a success."""
 
@@ -174,6 +211,14 @@ class LimitFacts(BaseModel):
     timeout_ms: int
 
 
+class Index(BaseModel):
+    """The index that is searched."""
+
+    rows: int
+    kind: str
+    modalities: list[str]
+
+
 class Labels(BaseModel):
     """`GET /labels`: what the model answers with, and what it takes."""
 
@@ -183,6 +228,7 @@ class Labels(BaseModel):
     tasks: list[TaskFacts]
     model: Model
     hop: float
+    index: Index | None
     limits: LimitFacts
 
 

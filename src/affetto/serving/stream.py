@@ -1,7 +1,8 @@
 """`WS /stream`: sound as it comes, steps of the timeline as they close, the answer at the end.
 
 One call to a worker is under way at a time, and the next message is read only after its answer: a client that
-sends faster than it can be heard is slowed down by its own connection, and nothing piles up here.
+sends faster than it can be heard is slowed down by its own connection, and nothing piles up here. Messages of a
+few samples are held back until they are worth a call.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pydantic import BaseModel, Field
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from affetto.errors import AffettoError, ServingError
-from affetto.serving.auth import offered_key, with_key_later
+from affetto.serving.auth import client_of, offered_key, with_key_later
 from affetto.serving.body import read_json
 from affetto.serving.calls import Call
 from affetto.serving.faults import Fault, fault_of
@@ -30,6 +31,7 @@ from affetto.serving.server import Server
 router = APIRouter()
 _numbers = itertools.count(1)
 _RATE = 16_000
+_CALL_SECONDS = 0.02  # of sound, at least, for a call to a worker
 
 
 class Start(Options):
@@ -113,8 +115,10 @@ class _Conversation:
     def __init__(self, socket: WebSocket, server: Server, member: Member, start: Start) -> None:
         self._socket, self._server, self._member, self._start = socket, server, member, start
         self._number = next(_numbers)
+        self._client = client_of(socket, start.key)
         self._width = 2 if start.format == "s16le" else 4
         self._samples = 0
+        self._held = bytearray()
 
     async def run(self) -> None:
         opened = False
@@ -123,6 +127,8 @@ class _Conversation:
             opened = True
             while await self._step():
                 pass
+            if self._held:
+                await self._pass_on()
             reply = await self._ask("finish")
             opened = False
         finally:
@@ -164,17 +170,17 @@ class _Conversation:
         except TimeoutError:
             raise ServingError("stream_idle", "nothing came for too long: send finish at the end") from None
         if isinstance(message, bytes):
-            await self._hear(message, b"")
+            await self._hear(message)
             return True
         said = read_json(message.encode("utf-8", "surrogatepass"))
         if isinstance(said, dict) and said.get("type") == "words":
             words = validated(NewWords, said).words
-            await self._hear(b"", json.dumps([word.model_dump() for word in words]).encode())
+            await self._pass_on(json.dumps([word.model_dump() for word in words]).encode())
             return True
         validated(Finish, said)
         return False
 
-    async def _hear(self, samples: bytes, words: bytes) -> None:
+    async def _hear(self, samples: bytes) -> None:
         limits = self._server.limits
         if len(samples) % self._width:
             raise ServingError(
@@ -186,6 +192,13 @@ class _Conversation:
                 "stream_too_long",
                 f"more than {limits.message_bytes} bytes in a message, or {limits.stream_seconds:g} s in all",
             )
+        self._held += samples
+        if len(self._held) >= _CALL_SECONDS * self._start.rate * self._width:
+            await self._pass_on()
+
+    async def _pass_on(self, words: bytes = b"") -> None:
+        """Give a worker the sound that is held, and tell what it makes of it."""
+        samples, self._held = bytes(self._held), bytearray()
         reply = await self._ask("feed", None, samples, words)
         if reply.data:
             seconds = json.dumps(round(self._samples / self._start.rate, 3)).encode()
@@ -194,7 +207,7 @@ class _Conversation:
     async def _ask(self, name: str, facts: dict[str, Any] | None = None, *blobs: bytes) -> Any:
         deadline = asyncio.get_running_loop().time() + self._server.limits.answer_seconds
         call = Call(name, {**(facts or {}), "stream": self._number}, blobs)
-        reply, _ = await self._server.pool.ask(call, deadline, self._member)
+        reply, _ = await self._server.pool.ask(call, deadline, self._client, self._member)
         return reply
 
     async def _drop(self) -> None:

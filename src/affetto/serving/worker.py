@@ -47,13 +47,24 @@ def _open(settings: dict[str, Any], decoder: DecodingWorker, limits: Limits) -> 
     from affetto.predictor import load
     from affetto.serving.answering import Answering, Decoding
 
-    predictor = load(settings["bundle"], precision=settings["precision"], decoder=Decoding(decoder, limits))
+    decoding, store = Decoding(decoder, limits), None
+    if settings["index"] is not None:
+        from affetto.search import Store
+
+        store = Store(settings["index"])
+    bundle = settings["bundle"] or (store.origin.path if store else None)
+    predictor = load(bundle, precision=settings["precision"], decoder=decoding)
     expected = settings["expected"]
     if expected not in (None, predictor.bundle.sha256):
         raise BundleError(
             "bundle_tampered", f"{predictor.bundle.path} was replaced: tell the server to take it with SIGHUP"
         )
-    answering = Answering(predictor, limits)
+    finding = None
+    if store is not None:
+        from affetto.serving.finding import Finding
+
+        finding = Finding(store, predictor, decoding)
+    answering = Answering(predictor, limits, finding)
     try:
         answering.warm()
     except AffettoError as error:

@@ -44,10 +44,11 @@ class Worker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The bundle that worker processes open."""
+    """The bundle that worker processes open, and the index that they search, which names a bundle too."""
 
     bundle: str | Path | None = None
     precision: str | None = None
+    index: str | Path | None = None
 
 
 class ProcessWorker:
@@ -111,6 +112,7 @@ async def start_process(source: Source, limits: Limits, expected: str | None) ->
     settings = {
         "bundle": None if source.bundle is None else str(source.bundle),
         "precision": source.precision,
+        "index": None if source.index is None else str(source.index),
         "expected": expected,
         "owner": os.getpid(),
         "limits": asdict(limits),
@@ -129,6 +131,7 @@ async def start_process(source: Source, limits: Limits, expected: str | None) ->
     except BaseException as error:
         with suppress(ProcessLookupError):
             process.kill()
+        await process.wait()  # an event loop that ends before its pipes do complains
         if isinstance(error, (OSError, EOFError, ValueError)):
             raise ServingError("not_ready", "the worker died, or took too long, while it started") from error
         raise

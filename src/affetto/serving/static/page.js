@@ -76,6 +76,8 @@ async function readLabels() {
   if (!facts) return;
   limits = facts.limits;
   facts.labels.forEach(numberOf);
+  byId("index").hidden = !facts.index;
+  if (facts.index) byId("indexed").textContent = `${facts.index.rows.toLocaleString()} stretches of sound, texts and pictures are searched.`;
   if (limits.text_characters) byId("text").maxLength = limits.text_characters;
   byId("model").textContent = [facts.model.name, facts.model.licence, facts.model.sha256.slice(0, 12)].filter(Boolean).join(" · ");
 }
