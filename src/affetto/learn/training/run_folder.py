@@ -20,16 +20,19 @@ import yaml
 
 from affetto.errors import AffettoError, DataError, TrainingError
 from affetto.files import write_whole
+from affetto.learn import ranks
 from affetto.learn.config import ExperimentConfig, to_yaml
+from affetto.learn.training.checkpoint import best_path, save_last, write_checkpoint
 
 _LOCK = ".lock"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where the parts of a run stand."""
+    """Where the parts of a run stand. `writes` is off in all ranks but one: what these write is not written."""
 
     path: Path
+    writes: bool = True
 
     @property
     def checkpoints(self) -> Path:
@@ -50,10 +53,12 @@ class RunFolder:
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """All that was measured, one JSON object a line, exactly as the checkpoint beside it has it."""
         lines = "".join(json.dumps(record) + "\n" for record in history)
-        write_whole(self.path / "metrics.jsonl", lines.encode())
+        self._write("metrics.jsonl", lines.encode())
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """One more measurement."""
+        if not self.writes:
+            return
         with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -74,7 +79,7 @@ class RunFolder:
                         f"{form['revision']}: set model.{part}.backbone.revision, or restore the folder",
                     )
         elif found:
-            write_whole(path, (json.dumps(found, indent=1) + "\n").encode())
+            self._write(path.name, (json.dumps(found, indent=1) + "\n").encode())
 
     def write_unreadable(self, errors: Mapping[tuple[str | None, str], AffettoError]) -> None:
         """The clips that were left out because they cannot be decoded: corpus, id, code, message."""
@@ -82,14 +87,32 @@ class RunFolder:
         rows = csv.writer(table, lineterminator="\n")
         rows.writerow(("corpus", "id", "code", "message"))
         rows.writerows((*key, error.code, str(error)) for key, error in errors.items())
-        write_whole(self.path / "unreadable.csv", table.getvalue().encode())
+        self._write("unreadable.csv", table.getvalue().encode())
 
     def write_curves(self, history: Sequence[Mapping[str, Any]]) -> None:
         """`curves.png`: the loss and every validation score over steps, one row of pictures per stage."""
-        if history:
+        if history and self.writes:
             buffer = io.BytesIO()
             _draw(history, buffer)
-            write_whole(self.path / "curves.png", buffer.getvalue())
+            self._write("curves.png", buffer.getvalue())
+
+    def write_tokenizer(self, content: str) -> None:
+        """The run's tokenizer, as JSON."""
+        self._write(self.tokenizer.name, content.encode())
+
+    def save_last(self, state: Mapping[str, Any]) -> None:
+        """Where the run stands, keeping what was saved before. Raises DataError `output_unwritable`."""
+        if self.writes:
+            save_last(self.checkpoints, state)
+
+    def save_best(self, stage: str, state: Mapping[str, Any]) -> None:
+        """The best weights of a stage. Raises DataError `output_unwritable`."""
+        if self.writes:
+            write_checkpoint(best_path(self.checkpoints, stage), state)
+
+    def _write(self, name: str, content: bytes) -> None:
+        if self.writes:
+            write_whole(self.path / name, content)
 
 
 @contextmanager
@@ -98,9 +121,13 @@ def open_run(path: str | Path, config: ExperimentConfig, *, resume: bool = False
 
     Raises TrainingError `run_exists` when the folder holds a run and `resume` is off, when it holds another
     run than `config` describes, or when another process trains in it; DataError `output_unwritable`. A run
-    that has not saved anything yet is none: the folder is taken over.
+    that has not saved anything yet is none: the folder is taken over. Of several ranks one takes it for all.
     """
-    run = RunFolder(Path(path))
+    run = RunFolder(Path(path), writes=ranks.rank() == 0)
+    if not run.writes:
+        ranks.wait()
+        yield run
+        return
     try:
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -112,6 +139,7 @@ def open_run(path: str | Path, config: ExperimentConfig, *, resume: bool = False
         _claim(run, config, resume)
         run.checkpoints.mkdir(exist_ok=True)
         run.predictions.mkdir(exist_ok=True)
+        ranks.wait()
         yield run
 
 
