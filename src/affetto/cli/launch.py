@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from tempfile import TemporaryFile
 from typing import IO
 
@@ -30,27 +30,25 @@ def launch(command: Sequence[str], count: int) -> int:
     A launcher that is killed takes them along by SIGTERM (on Linux), so that they save and stop.
     """
     port = _free_port()
-    errors: list[IO[bytes]] = [TemporaryFile() for _ in range(count)]
-    processes = [_start(command, rank, count, port, errors[rank]) for rank in range(count)]
-    try:
-        with _handed_on(processes):
-            first = _wait(processes)
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-    if first is None:
-        return 0
-    code = processes[first].returncode
-    if first:
+    with ExitStack() as opened:
+        errors = [opened.enter_context(TemporaryFile()) for _ in range(count)]
+        processes = [_start(command, rank, count, port, errors[rank]) for rank in range(count)]
+        try:
+            with _handed_on(processes):
+                first = _wait(processes)
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+        if first is None:
+            return 0
         errors[first].seek(0)
         sys.stderr.write(errors[first].read().decode(errors="replace"))
-    if code < 0:
-        print(
-            f"error: process {first} of {count} was ended by signal {-code} [process_lost]", file=sys.stderr
-        )
-        return 1
-    return code
+    code = processes[first].returncode
+    if code > 0:
+        return code
+    print(f"error: process {first} of {count} was ended by signal {-code} [process_lost]", file=sys.stderr)
+    return 1
 
 
 def _start(
@@ -60,10 +58,14 @@ def _start(
         "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count,
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
     }  # fmt: skip
-    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))}
+    # Without the second, torch says at every start that a run may be faster if each batch had every modality.
+    quiet = {
+        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count)),
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
+    }
     return subprocess.Popen(
         command,
-        env={**threads, **os.environ, **{name: str(value) for name, value in place.items()}},
+        env={**quiet, **os.environ, **{name: str(value) for name, value in place.items()}},
         stdin=subprocess.DEVNULL,
         stderr=None if rank == 0 else errors,
         start_new_session=True,  # or Ctrl-C in a terminal would reach them twice, which means "at once"

@@ -60,6 +60,22 @@ def test_a_run_with_other_settings_is_refused_by_name(tmp_path):
         pass
 
 
+def test_a_setting_that_came_later_has_its_default_in_an_older_run(tmp_path):
+    started(tmp_path)
+    stored = tmp_path / "config.yaml"
+    lines = [line for line in stored.read_text().splitlines() if "keep:" not in line]
+    stored.write_text("\n".join(lines))
+    with open_run(tmp_path, CONFIG, resume=True) as run:
+        assert run.keep == 2
+
+
+def test_what_a_killed_run_was_writing_is_cleared(tmp_path):
+    started(tmp_path)
+    (tmp_path / "checkpoints" / ".next.ckpt.9.part").write_bytes(b"half")
+    with open_run(tmp_path, CONFIG, resume=True) as run:
+        assert [path.name for path in run.checkpoints.iterdir()] == ["last.ckpt"]
+
+
 def test_a_run_that_saved_nothing_gives_way(tmp_path):
     with open_run(tmp_path, CONFIG) as run:
         run.tokenizer.write_text("of other texts")

@@ -21,17 +21,21 @@ import yaml
 from affetto.errors import AffettoError, DataError, TrainingError
 from affetto.files import write_whole
 from affetto.learn import ranks
-from affetto.learn.config import ExperimentConfig, to_yaml
-from affetto.learn.training.checkpoint import best_path, save_last, write_checkpoint
+from affetto.learn.config import ExperimentConfig, from_yaml, to_yaml
+from affetto.learn.training.checkpoint import best_path, clear_parts, save_last, write_checkpoint
 
 _LOCK = ".lock"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where the parts of a run stand. `writes` is off in all ranks but one: what these write is not written."""
+    """Where the parts of a run stand.
+
+    keep: how many checkpoints. writes: off in all ranks but one; what these write is not written.
+    """
 
     path: Path
+    keep: int = 2
     writes: bool = True
 
     @property
@@ -103,7 +107,7 @@ class RunFolder:
     def save_last(self, state: Mapping[str, Any]) -> None:
         """Where the run stands, keeping what was saved before. Raises DataError `output_unwritable`."""
         if self.writes:
-            save_last(self.checkpoints, state)
+            save_last(self.checkpoints, state, self.keep)
 
     def save_best(self, stage: str, state: Mapping[str, Any]) -> None:
         """The best weights of a stage. Raises DataError `output_unwritable`."""
@@ -123,7 +127,7 @@ def open_run(path: str | Path, config: ExperimentConfig, *, resume: bool = False
     run than `config` describes, or when another process trains in it; DataError `output_unwritable`. A run
     that has not saved anything yet is none: the folder is taken over. Of several ranks one takes it for all.
     """
-    run = RunFolder(Path(path), writes=ranks.rank() == 0)
+    run = RunFolder(Path(path), config.train.keep, writes=ranks.rank() == 0)
     if not run.writes:
         ranks.wait()
         yield run
@@ -139,6 +143,7 @@ def open_run(path: str | Path, config: ExperimentConfig, *, resume: bool = False
         _claim(run, config, resume)
         run.checkpoints.mkdir(exist_ok=True)
         run.predictions.mkdir(exist_ok=True)
+        clear_parts(run.checkpoints)
         ranks.wait()
         yield run
 
@@ -160,7 +165,9 @@ def _claim(run: RunFolder, config: ExperimentConfig, resume: bool) -> None:
         raise TrainingError(
             "run_exists", f"{run.path} holds checkpoints but no config.yaml; choose another -o"
         )
-    changed = _differences(stored.read_text(encoding="utf-8"), to_yaml(config))
+    # Read as a config, so that a setting that came later has its default there.
+    before = to_yaml(from_yaml(stored.read_text(encoding="utf-8")))
+    changed = _differences(before, to_yaml(config))
     if changed:
         raise TrainingError(
             "run_exists",

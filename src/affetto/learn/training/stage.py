@@ -170,7 +170,8 @@ class StageModule(lightning.LightningModule):
         own = own_rows(batch)
         if ranks.rank():  # rank 0 draws on: rows of different ranks are not to meet the same noise
             torch.manual_seed(torch_seed(self.config.seed, stage.name, "rank", ranks.rank(), self.state.step))
-        self._present = [name for name, track in own.inputs.items() if bool(track.mask.any())]
+        if not self._heard_from:
+            self._present = [name for name, track in own.inputs.items() if bool(track.mask.any())]
         if self.masked is not None:
             return self.masked(self.recogniser, own)
         said = self._ask(own, len(batch.ids))
