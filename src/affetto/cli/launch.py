@@ -18,11 +18,6 @@ _POLL = 0.05
 _PR_SET_PDEATHSIG = 1
 
 
-def launched() -> bool:
-    """Whether this process is one of several, started by `launch` or by torchrun."""
-    return {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
-
-
 def launch(command: Sequence[str], count: int) -> int:
     """Run the command `count` times, as ranks 0 to count - 1 of one group, and wait. Returns their exit code.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from affetto.cli.launch import launch, launched
+from affetto.cli.launch import launch
 from affetto.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def train(
     config = apply_settings(find_config(experiment), [*(settings or []), *allowed])
     if find_rate is not None:
         return _find_rate(config, find_rate)
-    if config.train.devices > 1 and not launched():
+    if config.train.devices > 1 and "LOCAL_RANK" not in os.environ:
         command = [sys.executable, "-m", "affetto", *sys.argv[1:]]
         raise typer.Exit(launch(command, config.train.devices))
     _run(config, output or Path("runs") / config.name, resume)
@@ -96,7 +96,7 @@ def _run(config: ExperimentConfig, output: Path, resume: bool) -> None:
     from affetto.learn.training.display import Display
     from affetto.learn.training.loop import fit
 
-    first = os.environ.get("RANK", "0") == "0" or not launched()
+    first = os.environ.get("RANK", "0") == "0"
     console = Console(highlight=False, quiet=not first)
     corpora, clips = _clips(console, config)
     result = fit(

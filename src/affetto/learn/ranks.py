@@ -37,7 +37,7 @@ def share(rows: int) -> slice:
 def gather_rows(rows: Tensor, total: int) -> Tensor:
     """The rows [b ...] of all ranks, each its `share` of `total`, in their order: [total ...]. With gradients.
 
-    A rank without a share may bring any rows: none of them count.
+    Rows beyond its share, which a rank may bring, do not count.
     """
     if count() == 1:
         return rows

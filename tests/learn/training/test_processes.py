@@ -16,6 +16,8 @@ from affetto.errors import ConfigError
 from affetto.learn import ranks
 from affetto.learn.training.checkpoint import LAST, read_checkpoint
 from affetto.learn.training.processes import joined
+from affetto.learn.training.shards import own_rows
+from affetto.records import Batch, Track
 
 SCRIPT = str(Path(__file__).parent / "ranked_run.py")
 TWO = "import sys; from affetto.cli.launch import launch; sys.exit(launch(sys.argv[1:], 2))"
@@ -108,7 +110,7 @@ def test_the_error_of_the_rank_that_failed_first_is_told(capfd):
 
 
 def test_one_process_cannot_be_two_devices(monkeypatch):
-    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
     with pytest.raises(ConfigError, match="torchrun --nproc-per-node 2"), joined(2):
         pass
 
@@ -121,6 +123,30 @@ def test_shares_cover_every_row_once(rows, count, monkeypatch):
         monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
         taken += range(rows)[ranks.share(rows)]
     assert taken == list(range(rows))
+
+
+@pytest.mark.parametrize(("rows", "count"), [(7, 2), (1, 2), (9, 4), (3, 5)])
+def test_every_rank_has_as_many_rows_of_which_the_real_ones_make_up_the_batch(rows, count, monkeypatch):
+    values = torch.arange(float(rows))[:, None].expand(rows, 3)
+    batch = Batch(
+        {"speech": Track(values, torch.ones(rows, 3, dtype=torch.bool))},
+        {"emotion": values},
+        {"emotion": torch.ones(rows, dtype=torch.bool)},
+        tuple(map(str, range(rows))),
+    )
+    monkeypatch.setattr(ranks, "count", lambda: count)
+    real, sizes, ids = [], set(), []
+    for rank in range(count):
+        monkeypatch.setattr(ranks, "rank", lambda rank=rank: rank)
+        own = own_rows(batch)
+        track = own.inputs["speech"]
+        real.append(track.values[track.mask.all(dim=1)])
+        assert torch.equal(track.mask.any(dim=1), track.mask.all(dim=1))
+        sizes |= {len(track.values), len(own.targets["emotion"]), len(own.target_mask["emotion"])}
+        ids += own.ids
+    assert torch.equal(torch.cat(real), values)
+    assert sizes == {-(-rows // count)}
+    assert ids == list(batch.ids)
 
 
 def test_alone_everything_comes_back_as_it_is():

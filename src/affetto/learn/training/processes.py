@@ -14,8 +14,7 @@ from affetto.errors import ConfigError, TrainingError
 
 def started() -> int:
     """How many processes were started as ranks of one group, this one among them; 1 where it is alone."""
-    named = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
-    return int(os.environ["WORLD_SIZE"]) if named else 1
+    return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
 
 
 def on_this_machine() -> int:

@@ -14,22 +14,24 @@ from affetto.records import Batch, Track
 
 
 def own_rows(batch: Batch) -> Batch:
-    """This rank's rows. Where there are fewer rows than ranks it may be a row in which nothing is there.
+    """This rank's rows, and behind them as many empty ones as it takes for all ranks to have the same number.
 
-    Padding and modalities stay those of the whole batch, so that every rank runs the same parts of the model.
+    Padding and modalities stay those of the whole batch, so that every rank runs the same parts of the model
+    equally often.
     """
     if ranks.count() == 1:
         return batch
     total = len(batch.ids)
     own = ranks.share(total)
-    there = own.stop > own.start
-    rows = own if there else slice(0, 1)
+    most = -(-total // ranks.count())
+    places = torch.arange(own.start, own.start + most)
+    rows = places.clamp(max=total - 1)
     return replace(
         batch,
-        inputs={name: _cut(track, rows, there) for name, track in batch.inputs.items()},
+        inputs={name: _cut(track, rows, places < own.stop) for name, track in batch.inputs.items()},
         targets={name: values[rows] for name, values in batch.targets.items()},
         target_mask={name: mask[rows] for name, mask in batch.target_mask.items()},
-        ids=batch.ids[rows],
+        ids=batch.ids[own],
     )
 
 
@@ -64,6 +66,7 @@ def targets_of_all_ranks(targets: Mapping[str, Tensor], total: int) -> dict[str,
     return {name: ranks.gather_rows(values, total) for name, values in targets.items()}
 
 
-def _cut(track: Track, rows: slice, there: bool) -> Track:
+def _cut(track: Track, rows: Tensor, there: Tensor) -> Track:
     times = None if track.times is None else track.times[rows]
-    return Track(track.values[rows], track.mask[rows] & there, times)
+    mask = track.mask[rows]
+    return Track(track.values[rows], mask & there[:, None].to(mask.device), times)
