@@ -1,5 +1,7 @@
+import errno
 import json
 import multiprocessing
+import os
 from dataclasses import replace
 
 import pytest
@@ -98,6 +100,16 @@ def test_a_file_in_the_way_is_told(tmp_path):
     assert error.value.code == "output_unwritable"
 
 
+def test_a_folder_that_cannot_be_written_to_is_told(tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(DataError, match="Read-only file system; choose") as error, open_run(tmp_path, CONFIG):
+        pass
+    assert error.value.code == "output_unwritable"
+
+
 def _try(path, answers):
     try:
         with open_run(path, CONFIG, resume=True):
@@ -123,7 +135,7 @@ def test_two_trainers_cannot_share_a_folder(tmp_path):
 def test_metrics_curves_and_unreadable_clips(tmp_path):
     with open_run(tmp_path, CONFIG) as run:
         run.write_metrics([RECORD])
-        run.append_metrics({**RECORD, "step": 6, "scores": {}})
+        run.write_metrics([RECORD, {**RECORD, "step": 6, "scores": {}}])
         lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
         assert [json.loads(line)["step"] for line in lines] == [3, 6]
         run.write_curves([RECORD, {**RECORD, "step": 6, "scores": {}}, {**RECORD, "stage": "t"}])

@@ -59,13 +59,6 @@ class RunFolder:
         lines = "".join(json.dumps(record) + "\n" for record in history)
         self._write("metrics.jsonl", lines.encode())
 
-    def append_metrics(self, record: Mapping[str, Any]) -> None:
-        """One more measurement."""
-        if not self.writes:
-            return
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-
     def write_backbones(self, forms: Mapping[str, Mapping[str, Any]]) -> None:
         """Which pretrained files the run began with, by part of the model. A resumed run has to find the same.
 
@@ -193,14 +186,19 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def locked(folder: Path) -> Iterator[None]:
     """An advisory lock that the system drops with the process: nothing stale is ever left behind.
 
-    Raises TrainingError `run_exists` while another process has it.
+    Raises TrainingError `run_exists` while another process has it; DataError `output_unwritable`.
     """
     try:
         import fcntl
     except ImportError:  # no such locks on this system: the config check above still guards the folder
         yield
         return
-    descriptor = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR)
+    try:
+        descriptor = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR)
+    except OSError as error:
+        raise DataError(
+            "output_unwritable", f"cannot write in {folder}: {error.strerror}; choose another folder with -o"
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -336,7 +336,7 @@ class Bookkeeping(lightning.Callback):
         }
         state.loss_sum, state.loss_count = 0.0, 0
         run.history.append(record)
-        run.folder.append_metrics(record)
+        run.folder.write_metrics(run.history)
         run.display.validated(record)
         if time.monotonic() - self._drawn_at >= _CURVE_SECONDS:
             run.folder.write_curves(run.history)
