@@ -36,14 +36,15 @@ ALLOWED: dict[str, set[str]] = {
     "serving": {"predictor", "search", "bundle", "media", "align", "timeline"},
     "learn.config": {"learn.settings"},
     "learn.settings": set(),
-    "learn.layers": set(),
+    "learn.ranks": set(),
+    "learn.layers": {"learn.ranks"},
     "learn.losses": set(),
-    "learn.encoders": {"learn.layers", "features"},
+    "learn.encoders": {"learn.layers", "learn.ranks", "features"},
     "learn.fusion": {"learn.layers"},
     "learn.decoders": {"learn.layers"},
     "learn.models": {"learn.encoders", "learn.fusion", "learn.decoders", "learn.layers", "learn.config"},
     "learn.training": {
-        "learn.models", "learn.losses", "learn.config", "learn.settings",
+        "learn.ranks", "learn.models", "learn.losses", "learn.config", "learn.settings",
         "data", "media", "features", "align", "evaluation",
     },
     "learn.export": {

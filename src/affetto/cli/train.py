@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from affetto.cli.launch import launch
 from affetto.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from affetto.data.corpora import Corpus
     from affetto.learn.config import ExperimentConfig
     from affetto.learn.training.distillation import Teacher
     from affetto.learn.training.loop import Start
@@ -68,39 +72,59 @@ def train(
     from rich.console import Console
 
     from affetto.learn.config import apply_settings
-    from affetto.learn.export.deliver import deliver
-    from affetto.learn.training.corpora import load_corpora, split_clips
-    from affetto.learn.training.display import Display
-    from affetto.learn.training.loop import fit
 
+    out = output or Path("runs") / Path(experiment).stem
     if _adapts(experiment, adapt, anew=bool(settings or resume or find_rate)):
         from affetto.cli.adapt import adapt as adapt_default
 
-        out = (output or Path("runs") / Path(experiment).stem) / "bundle"
-        return adapt_default(Console(highlight=False), experiment, out, allow_leaks)
+        return adapt_default(Console(highlight=False), experiment, out / "bundle", allow_leaks)
     allowed = [f"data.allow_leaks=[{allow_leaks}]"] if allow_leaks else []
     config = apply_settings(find_config(experiment), [*(settings or []), *allowed])
-    console = Console(highlight=False)
-    corpora = load_corpora(config.data)
-    clips = split_clips([clip for corpus in corpora for clip in corpus.clips], config.data, config.seed)
-    _describe(console, config, [clip.split or "train" for clip in clips])
     if find_rate is not None:
-        _find_rate(console, config, clips, find_rate)
-        return
+        return _find_rate(config, find_rate)
+    if config.train.devices > 1 and "LOCAL_RANK" not in os.environ:
+        command = [sys.executable, "-m", "affetto", *sys.argv[1:]]
+        raise typer.Exit(launch(command, config.train.devices))
+    _run(config, output or Path("runs") / config.name, resume)
+
+
+def _run(config: ExperimentConfig, output: Path, resume: bool) -> None:
+    """Train, and write the bundle; of several ranks the first writes it, and speaks."""
+    from rich.console import Console
+
+    from affetto.learn.export.deliver import deliver
+    from affetto.learn.training.display import Display
+    from affetto.learn.training.loop import fit
+
+    first = os.environ.get("RANK", "0") == "0"
+    console = Console(highlight=False, quiet=not first)
+    corpora, clips = _clips(console, config)
     result = fit(
         config,
         clips,
-        output or Path("runs") / config.name,
+        output,
         resume=resume,
         start=starting_point(config),
         teachers=_teachers(config),
         display=Display(console),
     )
+    if not first:
+        return
     _show_scores(console, result.scores)
     console.print("writing the bundle: parts, their comparison with the model, calibration")
     bundle = deliver(result, clips, corpora, result.run_folder / "bundle")
     console.print(f"written: {bundle.path}", markup=False, soft_wrap=True)
     console.print(f"next: affetto predict FILE --bundle {bundle.path}", markup=False, soft_wrap=True)
+
+
+def _clips(console: Console, config: ExperimentConfig) -> tuple[Sequence[Corpus], list[Clip]]:
+    """The corpora of an experiment, and their clips with their splits."""
+    from affetto.learn.training.corpora import load_corpora, split_clips
+
+    corpora = load_corpora(config.data)
+    clips = split_clips([clip for corpus in corpora for clip in corpus.clips], config.data, config.seed)
+    _describe(console, config, [clip.split or "train" for clip in clips])
+    return corpora, clips
 
 
 def _adapts(experiment: str, asked: str | None, anew: bool) -> bool:
@@ -168,9 +192,13 @@ def starting_point(config: ExperimentConfig) -> Start | None:
     return Start(load_model(bundle).state_dict(), bundle.read("tokenizer.json") if has_text else None)
 
 
-def _find_rate(console: Console, config: ExperimentConfig, clips: Sequence[Clip], path: Path) -> None:
+def _find_rate(config: ExperimentConfig, path: Path) -> None:
+    from rich.console import Console
+
     from affetto.learn.training.rate_finder import draw_rates, find_rate
 
+    console = Console(highlight=False)
+    _, clips = _clips(console, config)
     curve = find_rate(config, clips, start=starting_point(config))
     draw_rates(curve, path)
     console.print(

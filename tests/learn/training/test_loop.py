@@ -1,5 +1,6 @@
 """Whole runs on the corpus in memory: they learn, they repeat, they resume bit for bit, they refuse."""
 
+import errno
 import os
 import signal
 from dataclasses import replace
@@ -15,6 +16,7 @@ from affetto.learn.training.display import Display
 from affetto.learn.training.loop import Start, fit
 from affetto.learn.training.media_cache import MediaCache
 from affetto.learn.training.run_folder import RunFolder
+from affetto.learn.training.stage import StageModule
 
 # 3 epochs of 3 steps, then 6 steps in epochs of 5: stops fall within and on the ends of epochs and stages.
 SPEECH = StageConfig(
@@ -46,10 +48,11 @@ class Watching(Display):
 
     def __init__(self, at, act):
         super().__init__()
-        self.done, self.at, self.act = 0, at, act
+        self.done, self.at, self.act, self.losses = 0, at, act, []
 
     def step(self, step, loss):
         self.done += 1
+        self.losses.append(loss)
         if self.done == self.at:
             self.act()
 
@@ -127,6 +130,73 @@ def test_sigterm_saves_too_and_handlers_are_given_back(whole, config, clips, cac
     with pytest.raises(KeyboardInterrupt):
         fit(config, clips, tmp_path / "run", cache=cache, display=Watching(5, terminate))
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert read_checkpoint(tmp_path / "run" / "checkpoints" / LAST)["state"]["step"] == 5
+    assert_same_run(whole, fit(config, clips, tmp_path / "run", cache=cache, resume=True))
+
+
+def test_a_resumed_run_has_the_losses_and_the_whole_checkpoint_of_one_that_went_through(
+    config, clips, cache, tmp_path
+):
+    through, first, second = (Watching(at, interrupt) for at in (8, 5, 3))
+    for display, folder in ((through, "a"), (first, "b"), (second, "b")):
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, clips, tmp_path / folder, cache=cache, resume=True, display=display)
+    assert through.losses == first.losses + second.losses
+    left, right = (read_checkpoint(tmp_path / folder / "checkpoints" / LAST) for folder in "ab")
+    assert left["state"]["step"] == 8
+    assert len(left["optimizer"]["state"]) > 10
+    assert_same_state(left, right)
+
+
+def assert_same_state(left, right, path=""):
+    """Bit for bit, down to the last tensor."""
+    if isinstance(left, torch.Tensor):
+        assert torch.equal(left, right), path
+    elif isinstance(left, dict):
+        assert left.keys() == right.keys(), path
+        for key in left:
+            assert_same_state(left[key], right[key], f"{path}.{key}")
+    elif isinstance(left, list):
+        for i, (one, two) in enumerate(zip(left, right, strict=True)):
+            assert_same_state(one, two, f"{path}.{i}")
+    else:
+        assert left == right, path
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_what_is_not_finite_stops_before_the_step_that_would_take_it(
+    what, config, clips, cache, tmp_path, monkeypatch
+):
+    whole = StageModule.loss_of
+
+    def poisoned(module, batch):
+        loss = whole(module, batch)
+        if module.state.step != 3:
+            return loss
+        return loss * torch.inf if what == "loss" else loss + (loss - loss.detach()).sqrt()
+
+    monkeypatch.setattr(StageModule, "loss_of", poisoned)
+    with pytest.raises(
+        TrainingError, match=rf"stage speech, step 3: the {what} is \w+ for the clips s-"
+    ) as error:
+        fit(config, clips, tmp_path / "run", cache=cache, checkpoint_every=0.0)
+    assert error.value.code == "loss_not_finite"
+    saved = read_checkpoint(tmp_path / "run" / "checkpoints" / LAST)
+    assert saved["state"]["step"] == 3
+    assert all(torch.isfinite(value).all() for value in saved["recogniser"].values())
+
+
+def test_a_disk_that_is_full_stops_the_run_and_it_goes_on_from_what_was_saved(
+    whole, config, clips, cache, tmp_path, monkeypatch
+):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    fills = Watching(6, lambda: monkeypatch.setattr(os, "fsync", full))
+    with pytest.raises(DataError, match="No space left on device; free space there"):
+        fit(config, clips, tmp_path / "run", cache=cache, display=fills, checkpoint_every=0.0)
+    monkeypatch.undo()
+    monkeypatch.setattr(RunFolder, "write_curves", lambda *_: None)
     assert read_checkpoint(tmp_path / "run" / "checkpoints" / LAST)["state"]["step"] == 5
     assert_same_run(whole, fit(config, clips, tmp_path / "run", cache=cache, resume=True))
 
@@ -275,7 +345,7 @@ def test_a_stage_without_validation_clips_still_runs(make_config, clips, cache, 
 
 def test_what_cannot_run_is_refused_before_anything_is_written(make_config, clips, tmp_path):
     config = make_config(SPEECH)
-    with pytest.raises(ConfigError, match="expected 1, or 0"):
+    with pytest.raises(ConfigError, match="but this is one process"):
         fit(replace(config, train=replace(config.train, devices=2)), clips, tmp_path / "run")
     with pytest.raises(ConfigError, match="at least one of"):
         fit(make_config(), clips, tmp_path / "run")

@@ -1,5 +1,7 @@
+import errno
 import json
 import multiprocessing
+import os
 from dataclasses import replace
 
 import pytest
@@ -60,6 +62,22 @@ def test_a_run_with_other_settings_is_refused_by_name(tmp_path):
         pass
 
 
+def test_a_setting_that_came_later_has_its_default_in_an_older_run(tmp_path):
+    started(tmp_path)
+    stored = tmp_path / "config.yaml"
+    lines = [line for line in stored.read_text().splitlines() if "keep:" not in line]
+    stored.write_text("\n".join(lines))
+    with open_run(tmp_path, CONFIG, resume=True) as run:
+        assert run.keep == 2
+
+
+def test_what_a_killed_run_was_writing_is_cleared(tmp_path):
+    started(tmp_path)
+    (tmp_path / "checkpoints" / ".next.ckpt.9.part").write_bytes(b"half")
+    with open_run(tmp_path, CONFIG, resume=True) as run:
+        assert [path.name for path in run.checkpoints.iterdir()] == ["last.ckpt"]
+
+
 def test_a_run_that_saved_nothing_gives_way(tmp_path):
     with open_run(tmp_path, CONFIG) as run:
         run.tokenizer.write_text("of other texts")
@@ -78,6 +96,16 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
 def test_a_file_in_the_way_is_told(tmp_path):
     (tmp_path / "x").write_text("")
     with pytest.raises(DataError) as error, open_run(tmp_path / "x", CONFIG):
+        pass
+    assert error.value.code == "output_unwritable"
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(DataError, match="Read-only file system; choose") as error, open_run(tmp_path, CONFIG):
         pass
     assert error.value.code == "output_unwritable"
 
@@ -107,7 +135,7 @@ def test_two_trainers_cannot_share_a_folder(tmp_path):
 def test_metrics_curves_and_unreadable_clips(tmp_path):
     with open_run(tmp_path, CONFIG) as run:
         run.write_metrics([RECORD])
-        run.append_metrics({**RECORD, "step": 6, "scores": {}})
+        run.write_metrics([RECORD, {**RECORD, "step": 6, "scores": {}}])
         lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
         assert [json.loads(line)["step"] for line in lines] == [3, 6]
         run.write_curves([RECORD, {**RECORD, "step": 6, "scores": {}}, {**RECORD, "stage": "t"}])

@@ -103,8 +103,10 @@ class StageConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Stages in order. `start_from` is a bundle whose weights the run begins with; 0 devices means CPU.
+    """Stages in order. `start_from` is a bundle whose weights the run begins with.
 
+    devices:   0 is the CPU; 2 or more are as many processes, each on a GPU of its own where there are so many.
+    keep:      checkpoints of where the run stood, the last one included; the best weights of a stage beside them.
     precision: "bf16" computes in half the width, with weights in fp32.
     """
 
@@ -113,3 +115,4 @@ class TrainConfig:
     workers: Whole = 0
     start_from: str | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
+    keep: Count = 2

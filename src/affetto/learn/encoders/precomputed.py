@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from affetto.learn import ranks
 from affetto.learn.layers.transformer import Transformer
 from affetto.records import Track
 
@@ -100,14 +101,16 @@ class Standardise(nn.Module):
 
     @torch.no_grad()
     def _take_in(self, steps: Tensor) -> None:
-        """Merge the mean and variance of some real steps [K F] into those of all before."""
-        if not len(steps):
+        """Merge the mean and variance of some real steps [K F] into those of all before: of all ranks' steps."""
+        found = ranks.summed(steps.new_tensor(len(steps)))
+        if not found:
             return
-        total = self.count + len(steps)
-        share = len(steps) / total
-        shift = steps.mean(dim=0) - self.mean
+        total = self.count + found
+        share = found / total
+        mean = ranks.summed(steps.sum(dim=0)) / found
+        shift = mean - self.mean
         before = self.variance if self.count > 0 else torch.zeros_like(self.variance)
-        within = (1 - share) * before + share * steps.var(dim=0, unbiased=False)
+        within = (1 - share) * before + share * ranks.summed((steps - mean).square().sum(dim=0)) / found
         self.variance.copy_(within + share * (1 - share) * shift.square())
         self.mean.add_(share * shift)
         self.count.copy_(total)

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from affetto.learn import ranks
+
 
 class MaskedBatchNorm(nn.Module):
-    """Batch normalisation (Ioffe & Szegedy 2015) whose statistics count real positions only.
+    """Batch normalisation (Ioffe & Szegedy 2015) whose statistics count real positions only, those of all ranks.
 
     In evaluation it is the usual affine map by running statistics, which folds into the convolution before.
     Equal to `nn.BatchNorm1d/2d` when everything is real. Padded positions are not zeroed: mask afterwards.
@@ -33,7 +35,7 @@ class MaskedBatchNorm(nn.Module):
     def forward(self, x: Tensor, keep: Tensor) -> Tensor:
         """x: [B C ...]; keep: broadcastable float mask with one channel. Returns x's shape."""
         # The common case of training, all clips of one length, has a fused kernel of its own.
-        if not self.training or (bool(keep.all()) and x[:, 0].numel() > 1):
+        if not self.training or (ranks.count() == 1 and bool(keep.all()) and x[:, 0].numel() > 1):
             return F.batch_norm(
                 x,
                 self.running_mean,
@@ -50,9 +52,11 @@ class MaskedBatchNorm(nn.Module):
         axes = [0, *range(2, x.ndim)]
         shape = [1, -1, *[1] * (x.ndim - 2)]
         count = keep.sum() * (x[:, 0].numel() / keep.numel())
-        mean = (x * keep).sum(axes) / count.clamp(min=1.0)
+        sums = ranks.summed(torch.cat([(x * keep).sum(axes), count[None]]))
+        total, count = sums[:-1], sums[-1]
+        mean = total / count.clamp(min=1.0)
         centred = x - mean.view(shape)
-        variance = (centred * keep).square().sum(axes) / count.clamp(min=1.0)
+        variance = ranks.summed((centred * keep).square().sum(axes)) / count.clamp(min=1.0)
         self._update(mean.detach(), variance.detach(), count)
         scale = self.weight * torch.rsqrt(variance + self.epsilon)
         return centred * scale.view(shape) + self.bias.view(shape)

@@ -14,7 +14,6 @@ from affetto.learn.losses.contrastive import (
     symmetric,
 )
 from affetto.learn.losses.distillation import distillation_loss, distilled, similarity_loss
-from affetto.learn.losses.gathered import gather_rows, row_numbers
 from affetto.learn.losses.supervised import binary_cross_entropy, concordance_loss, soft_cross_entropy
 
 __all__ = [
@@ -26,12 +25,10 @@ __all__ = [
     "distillation_loss",
     "distilled",
     "effective_number",
-    "gather_rows",
     "gradient_balance",
     "info_nce",
     "inverse_frequency",
     "nt_xent",
-    "row_numbers",
     "sigmoid_pairwise",
     "similarity_loss",
     "soft_cross_entropy",

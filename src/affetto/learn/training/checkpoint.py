@@ -1,8 +1,8 @@
 """Checkpoints that survive the power cord: written whole or not at all, checked by hash when read.
 
 A file is a magic word, the sha256 of the payload, and the payload (`torch.save` of tensors, numbers, strings,
-lists and dicts; read with `weights_only=True`, so that reading runs no code). `last` and `previous` take
-turns; `best-<stage>` holds the weights that a stage with patience goes back to.
+lists and dicts; read with `weights_only=True`, so that reading runs no code). `last` is kept with
+those before it; `best-<stage>` holds the weights that a stage with patience goes back to.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import io
 import os
 import warnings
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ import torch
 from affetto.errors import TrainingError
 from affetto.files import sync_folder, write_whole
 
-#: Newest first. `next` only lives for the moment between its own writing and the two renames after it.
+#: Newest first; older ones are `previous-2.ckpt` and so on. `next` only lives for the moment between its own
+#: writing and the renames after it.
 NEXT, LAST, PREVIOUS = "next.ckpt", "last.ckpt", "previous.ckpt"
 
 _MAGIC = b"AFFETTO1"
@@ -55,13 +57,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def save_last(folder: Path, state: Mapping[str, Any]) -> None:
-    """Write `last`, keeping the one before as `previous`. Raises DataError `output_unwritable`."""
-    fresh = folder / NEXT
-    write_checkpoint(fresh, state)
-    if (folder / LAST).exists():
-        os.replace(folder / LAST, folder / PREVIOUS)
-    os.replace(fresh, folder / LAST)
+def save_last(folder: Path, state: Mapping[str, Any], keep: int = 2) -> None:
+    """Write `last`, and keep what was last before, `keep` states in all. Raises DataError `output_unwritable`."""
+    names = [NEXT, LAST, PREVIOUS, *(f"previous-{age}.ckpt" for age in range(2, keep))][: keep + 1]
+    write_checkpoint(folder / NEXT, state)
+    for newer, older in reversed(list(pairwise(names))):
+        if (folder / newer).exists():
+            os.replace(folder / newer, folder / older)
     sync_folder(folder)
 
 
@@ -72,7 +74,8 @@ def restore_last(folder: Path) -> dict[str, Any] | None:
     be read, TrainingError `checkpoint_corrupt` is raised and nothing is overwritten.
     """
     reasons = []
-    for path in (folder / name for name in (NEXT, LAST, PREVIOUS)):
+    older = sorted(folder.glob("previous-*.ckpt"), key=lambda path: int(path.stem.split("-")[1]))
+    for path in [*(folder / name for name in (NEXT, LAST, PREVIOUS)), *older]:
         if not path.exists():
             continue
         try:
@@ -88,6 +91,12 @@ def restore_last(folder: Path) -> dict[str, Any] | None:
             "checkpoint_corrupt", "; ".join(reasons) + "; start anew in another folder with -o"
         )
     return None
+
+
+def clear_parts(folder: Path) -> None:
+    """Take away what a process left that was killed while it wrote. No other may be writing."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
 
 
 def best_path(folder: Path, stage: str) -> Path:

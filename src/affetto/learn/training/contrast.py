@@ -46,9 +46,8 @@ def contrastive(
 ) -> Tensor:
     """The sum over pairs of modalities of the configured loss, and what it distils.
 
-    A row takes part where its modality is present and, for positives by label, where it carries one. Under
-    several processes rows are compared with those of all; each must then bring as many. `step` tells
-    `alternating` whose turn it is.
+    A row takes part where its modality is present and, for positives by label, where it carries one. `step`
+    tells `alternating` whose turn it is.
     """
     rows = {name: _Rows.of(output, batch, name, task, config.positives) for name in modalities}
     if config.loss == "supervised":
@@ -122,8 +121,8 @@ class _Rows:
             there = there & batch.target_mask[task]
             groups = batch.targets[task].argmax(dim=1)
         else:
-            groups = losses.row_numbers(values)
-        return _Rows(losses.gather_rows(values[there]), losses.gather_rows(groups[there]))
+            groups = torch.arange(len(values), device=values.device)
+        return _Rows(values[there], groups[there])
 
 
 def _pairwise(a: _Rows, b: _Rows, config: ContrastiveConfig, towers: Towers, step: int) -> Tensor:

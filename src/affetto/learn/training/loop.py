@@ -12,21 +12,23 @@ from typing import Any, NoReturn
 
 import lightning
 import torch
+from lightning.pytorch.strategies import DDPStrategy
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from affetto.data.audit import check_leaks
 from affetto.errors import AffettoError, ConfigError
 from affetto.features.text import load_tokenizer, train_tokenizer
-from affetto.files import write_whole
-from affetto.learn.config import ExperimentConfig, ModelConfig, StageConfig
+from affetto.learn import ranks
+from affetto.learn.config import ExperimentConfig, ModelConfig, StageConfig, TrainConfig
 from affetto.learn.models.build import add_adapters, backbones, build_recogniser, pretrained_tokenizer
 from affetto.learn.models.recogniser import Recogniser
-from affetto.learn.training.checkpoint import restore_last, save_last
+from affetto.learn.training.checkpoint import restore_last
 from affetto.learn.training.display import Display
 from affetto.learn.training.distillation import Answers, Teacher, ask
 from affetto.learn.training.media_cache import ClipKey, MediaCache
 from affetto.learn.training.optimisation import freeze
+from affetto.learn.training.processes import accelerator, joined, on_this_machine, started
 from affetto.learn.training.randomness import torch_seed
 from affetto.learn.training.run_folder import RunFolder, open_run
 from affetto.learn.training.stage import Bookkeeping, Run, StageModule, StageState, finish
@@ -94,17 +96,28 @@ def fit(
     _check_runnable(config)
     used = [clip for clip in clips if clip.split in (None, "train", "validation")]
     tasks = with_people(config.model.tasks, (clip for clip in used if clip.split != "validation"))
-    config = replace(config, model=replace(config.model, tasks=tasks))
+    devices = started() if started() > 1 else config.train.devices
+    config = replace(
+        config,
+        model=replace(config.model, tasks=tasks),
+        train=replace(config.train, devices=devices),
+    )
     display = display or Display()
     for leak in leaks:
         display.note(f"allowed: {leak.message}")
-    with open_run(run_folder, config, resume=resume) as folder, torch.random.fork_rng():
+    with (
+        joined(config.train.devices),
+        open_run(run_folder, config, resume=resume) as folder,
+        torch.random.fork_rng(),
+    ):
         run, unreadable = begin(
             config, clips, folder, start=start, teachers=teachers, cache=cache, display=display
         )
         run.checkpoint_every = checkpoint_every
         _run_stages(run)
-        return _result(run, unreadable)
+        result = _result(run, unreadable)
+        ranks.wait()
+        return result
 
 
 def begin(
@@ -122,9 +135,10 @@ def begin(
     Raises what `fit` raises of media and settings.
     """
     used = [clip for clip in clips if clip.split in (None, "train", "validation")]
-    cache = cache or MediaCache(config.model, _tokenizer(config.model, used, folder, start))
-    if cache.tokenizer is not None:
-        write_whole(folder.tokenizer, cache.tokenizer.to_str().encode())
+    with ranks.first_alone():
+        cache = cache or MediaCache(config.model, _tokenizer(config.model, used, folder, start))
+        if cache.tokenizer is not None:
+            folder.write_tokenizer(cache.tokenizer.to_str())
     unreadable = cache.add(used, lambda items: display.wrap(items, "reading clips"))
     folder.write_unreadable(unreadable)
     if unreadable:
@@ -157,11 +171,10 @@ def _run_stages(run: Run) -> None:
                 continue
             _run_stage(run, index, stage, saved if index == saved["stage"] and saved["state"] else None, stop)
             weights = run.recogniser.state_dict()
-            save_last(
-                run.folder.checkpoints,
+            run.folder.save_last(
                 {"stage": index + 1, "state": None, "recogniser": weights, "history": run.history},
             )
-            if stop.asked:
+            if any(ranks.any_of(stop.asked)):
                 _stop(run, f"stopped and saved after {stage.name}")
     run.folder.write_curves(run.history)
 
@@ -182,24 +195,32 @@ def _run_stage(
     run.display.stage(stage.name, module.plan.total_steps, module.state.step)
     with _quiet_lightning():
         books = Bookkeeping(run, index, restored, stop)
-        trainer = lightning.Trainer(
-            accelerator="auto" if run.config.train.devices else "cpu",
-            devices=1,
-            max_epochs=-1,
-            reload_dataloaders_every_n_epochs=1,
-            use_distributed_sampler=False,
-            accumulate_grad_batches=stage.accumulate,
-            precision=_PRECISIONS[run.config.train.precision],  # type: ignore[arg-type]
-            callbacks=[books],
-            barebones=True,
-        )
         try:
-            trainer.fit(module)
+            _trainer(run.config.train, stage, books).fit(module)
         finally:
             run.display.end()
     if books.interrupted:
         _stop(run, f"stopped and saved after step {module.state.step} of {stage.name}")
     finish(module, run)
+
+
+def _trainer(config: TrainConfig, stage: StageConfig, books: Bookkeeping) -> lightning.Trainer:
+    """Lightning's loop, on one device or as one of several ranks."""
+    # Heads of views that a batch does not have get no gradient, and in another batch they do.
+    many = DDPStrategy(find_unused_parameters=True) if ranks.count() > 1 else "auto"
+    return lightning.Trainer(
+        accelerator=accelerator(config.devices),
+        strategy=many,
+        devices=on_this_machine(),
+        num_nodes=ranks.count() // on_this_machine(),
+        max_epochs=-1,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        accumulate_grad_batches=stage.accumulate,
+        precision=_PRECISIONS[config.precision],  # type: ignore[arg-type]
+        callbacks=[books],
+        barebones=True,
+    )
 
 
 def _answers(run: Run, stage: StageConfig, clips: Sequence[Clip]) -> Answers:
@@ -213,12 +234,13 @@ def _answers(run: Run, stage: StageConfig, clips: Sequence[Clip]) -> Answers:
         )
     run.display.note(f"asking the teacher {stage.distil.teacher}")
     keep = run.folder.predictions / f"teacher-{stage.name}.npz"
-    return ask(teacher, clips, run.config.model.tasks, stage.distil, keep)
+    with ranks.first_alone():
+        return ask(teacher, clips, run.config.model.tasks, stage.distil, keep)
 
 
 def _result(run: Run, unreadable: Mapping[ClipKey, AffettoError]) -> FitResult:
     for name, backbone in backbones(run.recogniser).items():
-        if backbone.adapted:
+        if backbone.adapted and run.folder.writes:
             backbone.save_adapter(run.folder.path / "adapters" / name)
     run.recogniser.requires_grad_(True).eval()
     clips = [clip for clip in run.clips if clip.split == "validation" and clip.modalities()]
@@ -231,7 +253,8 @@ def _result(run: Run, unreadable: Mapping[ClipKey, AffettoError]) -> FitResult:
         if weigh_votes(run.recogniser, found, tasks):
             logits = predict_logits(run.recogniser, clips, run.cache, workers=run.config.train.workers)
             found = scores(logits, clips, tasks)
-        write_logits(run.folder.predictions / "validation.npz", logits, clips, tasks)
+        if run.folder.writes:
+            write_logits(run.folder.predictions / "validation.npz", logits, clips, tasks)
     return FitResult(
         run.recogniser,
         run.config,
@@ -245,10 +268,6 @@ def _result(run: Run, unreadable: Mapping[ClipKey, AffettoError]) -> FitResult:
 
 
 def _check_runnable(config: ExperimentConfig) -> None:
-    if config.train.devices > 1:
-        raise ConfigError(
-            "config_invalid", f"train.devices is {config.train.devices}: expected 1, or 0 for the CPU"
-        )
     if not config.train.stages or not config.model.tasks:
         raise ConfigError("config_invalid", "a run needs at least one of train.stages and of model.tasks")
 

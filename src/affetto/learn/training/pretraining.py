@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from affetto.errors import ConfigError
+from affetto.learn import ranks
 from affetto.learn.config import StageConfig
 from affetto.learn.models.recogniser import Recogniser
 from affetto.learn.training.media_cache import MediaCache
@@ -67,7 +68,8 @@ class MaskedWords(nn.Module):
         ids, hidden = self.hide(track.values, track.mask)
         states = encoder(Track(ids, track.mask, track.times)).values[hidden]
         logits = functional.linear(self.out(states), encoder.embedding.weight, self.bias)
-        return functional.cross_entropy(logits, track.values[hidden], reduction="sum") / max(len(states), 1)
+        total = functional.cross_entropy(logits, track.values[hidden], reduction="sum")
+        return ranks.summed(total) / ranks.summed(hidden.sum()).clamp(min=1)
 
     def hide(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Ids [B T] as the model gets them, and which of them [B T] it is to name."""
@@ -101,7 +103,7 @@ class MaskedSpeech(nn.Module):
         asked = encoded.mask & silenced.gather(1, places)
         target = self.sound(torch.where(track.mask, track.values, 0.0), places)
         error = (self.out(encoded.values) - target).abs().mean(dim=-1)
-        return (error * asked).sum() / asked.sum().clamp(min=1)
+        return ranks.summed((error * asked).sum()) / ranks.summed(asked.sum()).clamp(min=1)
 
     def hide(self, mask: Tensor) -> Tensor:
         """[B N] bool: stretches of `_SPAN` seconds, `_SPEECH` of all in expectation."""

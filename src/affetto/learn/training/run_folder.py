@@ -20,16 +20,23 @@ import yaml
 
 from affetto.errors import AffettoError, DataError, TrainingError
 from affetto.files import write_whole
-from affetto.learn.config import ExperimentConfig, to_yaml
+from affetto.learn import ranks
+from affetto.learn.config import ExperimentConfig, from_yaml, to_yaml
+from affetto.learn.training.checkpoint import best_path, clear_parts, save_last, write_checkpoint
 
 _LOCK = ".lock"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where the parts of a run stand."""
+    """Where the parts of a run stand.
+
+    keep: how many checkpoints. writes: off in all ranks but one; what these write is not written.
+    """
 
     path: Path
+    keep: int = 2
+    writes: bool = True
 
     @property
     def checkpoints(self) -> Path:
@@ -50,12 +57,7 @@ class RunFolder:
     def write_metrics(self, history: Sequence[Mapping[str, Any]]) -> None:
         """All that was measured, one JSON object a line, exactly as the checkpoint beside it has it."""
         lines = "".join(json.dumps(record) + "\n" for record in history)
-        write_whole(self.path / "metrics.jsonl", lines.encode())
-
-    def append_metrics(self, record: Mapping[str, Any]) -> None:
-        """One more measurement."""
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        self._write("metrics.jsonl", lines.encode())
 
     def write_backbones(self, forms: Mapping[str, Mapping[str, Any]]) -> None:
         """Which pretrained files the run began with, by part of the model. A resumed run has to find the same.
@@ -74,7 +76,7 @@ class RunFolder:
                         f"{form['revision']}: set model.{part}.backbone.revision, or restore the folder",
                     )
         elif found:
-            write_whole(path, (json.dumps(found, indent=1) + "\n").encode())
+            self._write(path.name, (json.dumps(found, indent=1) + "\n").encode())
 
     def write_unreadable(self, errors: Mapping[tuple[str | None, str], AffettoError]) -> None:
         """The clips that were left out because they cannot be decoded: corpus, id, code, message."""
@@ -82,14 +84,32 @@ class RunFolder:
         rows = csv.writer(table, lineterminator="\n")
         rows.writerow(("corpus", "id", "code", "message"))
         rows.writerows((*key, error.code, str(error)) for key, error in errors.items())
-        write_whole(self.path / "unreadable.csv", table.getvalue().encode())
+        self._write("unreadable.csv", table.getvalue().encode())
 
     def write_curves(self, history: Sequence[Mapping[str, Any]]) -> None:
         """`curves.png`: the loss and every validation score over steps, one row of pictures per stage."""
-        if history:
+        if history and self.writes:
             buffer = io.BytesIO()
             _draw(history, buffer)
-            write_whole(self.path / "curves.png", buffer.getvalue())
+            self._write("curves.png", buffer.getvalue())
+
+    def write_tokenizer(self, content: str) -> None:
+        """The run's tokenizer, as JSON."""
+        self._write(self.tokenizer.name, content.encode())
+
+    def save_last(self, state: Mapping[str, Any]) -> None:
+        """Where the run stands, keeping what was saved before. Raises DataError `output_unwritable`."""
+        if self.writes:
+            save_last(self.checkpoints, state, self.keep)
+
+    def save_best(self, stage: str, state: Mapping[str, Any]) -> None:
+        """The best weights of a stage. Raises DataError `output_unwritable`."""
+        if self.writes:
+            write_checkpoint(best_path(self.checkpoints, stage), state)
+
+    def _write(self, name: str, content: bytes) -> None:
+        if self.writes:
+            write_whole(self.path / name, content)
 
 
 @contextmanager
@@ -98,9 +118,13 @@ def open_run(path: str | Path, config: ExperimentConfig, *, resume: bool = False
 
     Raises TrainingError `run_exists` when the folder holds a run and `resume` is off, when it holds another
     run than `config` describes, or when another process trains in it; DataError `output_unwritable`. A run
-    that has not saved anything yet is none: the folder is taken over.
+    that has not saved anything yet is none: the folder is taken over. Of several ranks one takes it for all.
     """
-    run = RunFolder(Path(path))
+    run = RunFolder(Path(path), config.train.keep, writes=ranks.rank() == 0)
+    if not run.writes:
+        ranks.wait()
+        yield run
+        return
     try:
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -112,6 +136,8 @@ def open_run(path: str | Path, config: ExperimentConfig, *, resume: bool = False
         _claim(run, config, resume)
         run.checkpoints.mkdir(exist_ok=True)
         run.predictions.mkdir(exist_ok=True)
+        clear_parts(run.checkpoints)
+        ranks.wait()
         yield run
 
 
@@ -132,7 +158,9 @@ def _claim(run: RunFolder, config: ExperimentConfig, resume: bool) -> None:
         raise TrainingError(
             "run_exists", f"{run.path} holds checkpoints but no config.yaml; choose another -o"
         )
-    changed = _differences(stored.read_text(encoding="utf-8"), to_yaml(config))
+    # Read as a config, so that a setting that came later has its default there.
+    before = to_yaml(from_yaml(stored.read_text(encoding="utf-8")))
+    changed = _differences(before, to_yaml(config))
     if changed:
         raise TrainingError(
             "run_exists",
@@ -158,14 +186,19 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def locked(folder: Path) -> Iterator[None]:
     """An advisory lock that the system drops with the process: nothing stale is ever left behind.
 
-    Raises TrainingError `run_exists` while another process has it.
+    Raises TrainingError `run_exists` while another process has it; DataError `output_unwritable`.
     """
     try:
         import fcntl
     except ImportError:  # no such locks on this system: the config check above still guards the folder
         yield
         return
-    descriptor = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR)
+    try:
+        descriptor = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR)
+    except OSError as error:
+        raise DataError(
+            "output_unwritable", f"cannot write in {folder}: {error.strerror}; choose another folder with -o"
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

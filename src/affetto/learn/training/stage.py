@@ -18,11 +18,12 @@ import torch
 from torch import Tensor
 
 from affetto.errors import TrainingError
+from affetto.learn import ranks
 from affetto.learn.config import ContrastiveConfig, ExperimentConfig, StageConfig
 from affetto.learn.models.build import backbones, build_reconstructor
 from affetto.learn.models.recogniser import VOTE, Output, Recogniser
 from affetto.learn.models.reconstructor import Reconstructor
-from affetto.learn.training.checkpoint import best_path, read_checkpoint, save_last, write_checkpoint
+from affetto.learn.training.checkpoint import best_path, read_checkpoint
 from affetto.learn.training.contrast import contrastive, forward_in_chunks, invariance, towers_of
 from affetto.learn.training.display import Display
 from affetto.learn.training.distillation import Teacher, distilled
@@ -41,6 +42,7 @@ from affetto.learn.training.planning import StagePlan
 from affetto.learn.training.pretraining import masked_objective
 from affetto.learn.training.randomness import torch_seed
 from affetto.learn.training.run_folder import RunFolder
+from affetto.learn.training.shards import of_all_ranks, own_rows, targets_of_all_ranks
 from affetto.learn.training.stop import StopSignals
 from affetto.learn.training.task_weights import TASK_WEIGHTS, TaskWeights
 from affetto.learn.training.validation import decisive_score, predict_logits, scores
@@ -74,6 +76,17 @@ class StageState:
     stale: int = 0
     loss_sum: float = 0.0
     loss_count: int = 0
+
+
+@dataclass(frozen=True)
+class _Said:
+    """The answers to a batch and its targets, mixed as its Tracks were; of this rank's rows the Tracks and the
+    views' vectors, which all tasks share."""
+
+    output: Output
+    targets: Mapping[str, Tensor]
+    tracks: Mapping[str, Track]
+    shared: Sequence[Tensor]
 
 
 class StageModule(lightning.LightningModule):
@@ -147,17 +160,22 @@ class StageModule(lightning.LightningModule):
         self.recogniser.set_progress(step / self.plan.total_steps)
         loss = self.loss_of(batch)
         self._refuse_not_finite("loss", loss, batch.ids)
-        self._ids, self._present = batch.ids, batch.inputs.keys()
+        self._ids = batch.ids
         return loss
 
     def loss_of(self, batch: Batch) -> Tensor:
         """What the stage's objective says of a batch."""
         stage = self.stage
         batch = mixup(batch, stage.mixup)
+        own = own_rows(batch)
+        if ranks.rank():  # rank 0 draws on: rows of different ranks are not to meet the same noise
+            torch.manual_seed(torch_seed(self.config.seed, stage.name, "rank", ranks.rank(), self.state.step))
+        if not self._heard_from:
+            self._present = [name for name, track in own.inputs.items() if bool(track.mask.any())]
         if self.masked is not None:
-            return self.masked(self.recogniser, batch)
-        output, tracks, targets = self._answers(batch)
-        batch = replace(batch, targets=targets)
+            return self.masked(self.recogniser, own)
+        said = self._ask(own, len(batch.ids))
+        output, batch = said.output, replace(batch, targets=said.targets)
         losses = task_losses(
             output,
             batch,
@@ -167,11 +185,11 @@ class StageModule(lightning.LightningModule):
             smoothing=stage.label_smoothing,
             class_weights=self._class_weights,
         )
-        loss = self.task_weights(losses, list(output.embeddings.values())) + self.recogniser.penalty()
+        loss = self.task_weights(losses, said.shared) + self.recogniser.penalty()
         if stage.consistency or stage.reconstruction:
-            loss = loss + self._invariance(tracks, output)
+            loss = loss + self._invariance(said.tracks, output, len(batch.ids))
         if stage.contrastive is not None:
-            loss = loss + self._contrast(stage.contrastive, batch, output)
+            loss = loss + self._contrast(stage.contrastive, batch, output, own)
         if stage.distil is None:
             return loss
         share = stage.distil.weight
@@ -191,17 +209,20 @@ class StageModule(lightning.LightningModule):
                     "lora.targets, or report the backbone",
                 )
 
-    def _answers(self, batch: Batch) -> tuple[Output, Mapping[str, Track], Mapping[str, Tensor]]:
-        """What the model says of a batch, the Tracks that it encoded, and the targets, mixed as the Tracks are.
-
-        In chunks no Track of the whole batch is ever there."""
+    def _ask(self, own: Batch, rows: int) -> _Said:
+        """What the ranks say of a batch of so many rows, of which this one has its own."""
         settings = self.stage.contrastive
+        tracks: Mapping[str, Track] = {}
         if settings is not None and settings.chunk is not None:
-            return forward_in_chunks(self.recogniser, batch.inputs, settings.chunk), {}, batch.targets
-        tracks, targets = mix_tracks(self.recogniser.encode(batch.inputs), batch, self.stage.track_mixup)
-        return self.recogniser.fuse(tracks), tracks, targets
+            # In chunks no Track of the whole batch is ever there.
+            output, targets = forward_in_chunks(self.recogniser, own.inputs, settings.chunk), own.targets
+        else:
+            tracks, targets = mix_tracks(self.recogniser.encode(own.inputs), own, self.stage.track_mixup)
+            output = self.recogniser.fuse(tracks)
+        shared = list(output.embeddings.values())
+        return _Said(of_all_ranks(output, rows), targets_of_all_ranks(targets, rows), tracks, shared)
 
-    def _contrast(self, settings: ContrastiveConfig, batch: Batch, output: Output) -> Tensor:
+    def _contrast(self, settings: ContrastiveConfig, batch: Batch, output: Output, own: Batch) -> Tensor:
         """What the towers cost."""
         towers, modalities = towers_of(self.recogniser), self.stage.modalities
         task = self.config.model.tasks[0].name
@@ -209,13 +230,13 @@ class StageModule(lightning.LightningModule):
             output, batch, settings, towers, task=task, modalities=modalities, step=self.state.step
         )
         if settings.invariance:
-            again, *_ = self._answers(batch)
-            loss = loss + settings.invariance * invariance(output, again, towers, modalities)
+            again = self._ask(own, len(batch.ids))
+            loss = loss + settings.invariance * invariance(output, again.output, towers, modalities)
         return loss
 
-    def _invariance(self, tracks: Mapping[str, Track], whole: Output) -> Tensor:
+    def _invariance(self, tracks: Mapping[str, Track], whole: Output, rows: int) -> Tensor:
         """What the same batch costs with a part of its modalities: encoded once, fused again."""
-        part = self.recogniser.fuse(take_part(tracks))
+        part = of_all_ranks(self.recogniser.fuse(take_part(tracks)), rows)
         loss = self.stage.consistency * consistency(whole, part, self.plan.tasks)
         if self.reconstructor is not None:
             loss = loss + self.stage.reconstruction * reconstruction(whole, part, self.reconstructor)
@@ -281,9 +302,11 @@ class Bookkeeping(lightning.Callback):
             trainer.should_stop = True
             return
         # Gradients that wait for more batches are not saved: only a step that moved the weights can be.
-        self.interrupted = self._stop.asked and moved
+        if not moved:
+            return
         due = time.monotonic() - self._saved_at >= self._run.checkpoint_every
-        if self.interrupted or (due and moved):
+        self.interrupted, due = ranks.any_of(self._stop.asked, due)
+        if self.interrupted or due:
             self._save(trainer, module)
         if self.interrupted:
             trainer.should_stop = True
@@ -296,8 +319,8 @@ class Bookkeeping(lightning.Callback):
             if stage.patience is not None and score is not None:
                 if state.best is None or score > state.best:
                     state.best, state.stale = score, 0
-                    write_checkpoint(
-                        best_path(run.folder.checkpoints, stage.name),
+                    run.folder.save_best(
+                        stage.name,
                         {"step": state.step, "score": score, "recogniser": module.recogniser.state_dict()},
                     )
                 else:
@@ -313,7 +336,7 @@ class Bookkeeping(lightning.Callback):
         }
         state.loss_sum, state.loss_count = 0.0, 0
         run.history.append(record)
-        run.folder.append_metrics(record)
+        run.folder.write_metrics(run.history)
         run.display.validated(record)
         if time.monotonic() - self._drawn_at >= _CURVE_SECONDS:
             run.folder.write_curves(run.history)
@@ -329,8 +352,7 @@ class Bookkeeping(lightning.Callback):
         return {name: value for name, value in found.items() if name.split(".")[-2] in module.views}
 
     def _save(self, trainer: lightning.Trainer, module: StageModule) -> None:
-        save_last(
-            self._run.folder.checkpoints,
+        self._run.folder.save_last(
             {
                 "stage": self._index,
                 "state": asdict(module.state),
@@ -348,6 +370,7 @@ def finish(module: StageModule, run: Run) -> None:
     """Leave the recogniser with the stage's result: its best weights where it has patience, else the averaged
     ones, else the last. Raises TrainingError `checkpoint_corrupt`."""
     if module.state.best is not None:
+        ranks.wait()  # for the one that writes it
         best = read_checkpoint(best_path(run.folder.checkpoints, module.stage.name))
         module.recogniser.load_state_dict(best["recogniser"])
     elif module.averaged is not None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from affetto.learn import ranks
 from affetto.learn.config import TaskConfig
 from affetto.learn.losses import gradient_balance
 
@@ -124,4 +125,7 @@ TASK_WEIGHTS: dict[str, Callable[[Sequence[TaskConfig]], TaskWeights]] = {
 def _norm(loss: Tensor, shared: Sequence[Tensor]) -> Tensor:
     found = torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True)
     parts = [gradient.norm() for gradient in found if gradient is not None]
-    return torch.stack(parts).norm() if parts else loss.new_zeros(())
+    if not parts:
+        return loss.new_zeros(())
+    # Each rank has the gradients of all ranks' losses at the rows that it encoded.
+    return ranks.summed(torch.stack(parts).square().sum()).sqrt() / ranks.count()

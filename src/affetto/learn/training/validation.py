@@ -22,6 +22,7 @@ from affetto.evaluation.metrics import (
     verification_trials,
 )
 from affetto.files import write_whole
+from affetto.learn import ranks
 from affetto.learn.config import TaskConfig
 from affetto.learn.models.recogniser import VOTE, Output, Recogniser
 from affetto.learn.training.loaders import BatchBuilder, make_loader, move, reading_plans
@@ -65,7 +66,8 @@ def predict_logits(
 ) -> Logits:
     """The model's logits of clips that are in the cache, without augmentation; modes and gradients untouched.
 
-    Of a clip longer than a window the beginning is read.
+    Of a clip longer than a window the beginning is read. The ranks of a run read a part each; all of them get
+    the answers to all clips.
     """
     plans, order = reading_plans(cache, clips, batch_size)
     device = next(recogniser.parameters()).device
@@ -74,11 +76,12 @@ def predict_logits(
     parts: list[dict[_Place, NDArray[Any]]] = []
     try:
         with torch.inference_mode():
-            for batch in make_loader(BatchBuilder(cache, ()), plans, workers):
+            for batch in make_loader(BatchBuilder(cache, ()), plans[ranks.rank() :: ranks.count()], workers):
                 parts.append(_arrays(recogniser(move(batch, device).inputs)))
     finally:
         for module, training in modes.items():
             module.training = training
+    parts = ranks.gather_parts(parts)
     places = np.argsort(order)
     columns = (
         {key: np.concatenate([part[key] for part in parts])[places] for key in parts[0]} if parts else {}
