@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -55,7 +55,9 @@ def train(
     adapt: Annotated[
         str | None,
         typer.Option(
-            help="head: adapt the default model's heads to a manifest; none: train anew. Few clips adapt."
+            metavar="HOW",
+            help="Start from the default model: head, low-rank or all of it learns; none: train anew. Few clips "
+            "adapt its heads.",
         ),
     ] = None,
 ) -> None:
@@ -67,19 +69,22 @@ def train(
     require_extra()
     from rich.console import Console
 
+    from affetto.cli.adapt import adapted_config, before_and_after
     from affetto.learn.config import apply_settings
     from affetto.learn.export.deliver import deliver
     from affetto.learn.training.corpora import load_corpora, split_clips
     from affetto.learn.training.display import Display
     from affetto.learn.training.loop import fit
 
-    if _adapts(experiment, adapt, anew=bool(settings or resume or find_rate)):
+    how = _adapts(experiment, adapt, anew=bool(settings or resume or find_rate))
+    if how == "few":
         from affetto.cli.adapt import adapt as adapt_default
 
         out = (output or Path("runs") / Path(experiment).stem) / "bundle"
         return adapt_default(Console(highlight=False), experiment, out, allow_leaks)
     allowed = [f"data.allow_leaks=[{allow_leaks}]"] if allow_leaks else []
-    config = apply_settings(find_config(experiment), [*(settings or []), *allowed])
+    found = find_config(experiment) if how is None else adapted_config(experiment, how)
+    config = apply_settings(found, [*(settings or []), *allowed])
     console = Console(highlight=False)
     corpora = load_corpora(config.data)
     clips = split_clips([clip for corpus in corpora for clip in corpus.clips], config.data, config.seed)
@@ -99,29 +104,41 @@ def train(
     _show_scores(console, result.scores)
     console.print("writing the bundle: parts, their comparison with the model, calibration")
     bundle = deliver(result, clips, corpora, result.run_folder / "bundle")
+    if how is not None:
+        before_and_after(console, str(config.train.start_from), bundle, clips)
     console.print(f"written: {bundle.path}", markup=False, soft_wrap=True)
     console.print(f"next: affetto predict FILE --bundle {bundle.path}", markup=False, soft_wrap=True)
 
 
-def _adapts(experiment: str, asked: str | None, anew: bool) -> bool:
-    """Whether a run adapts the default bundle: as asked, else where it is a manifest of few clips and none of
-    the options was given that only training anew has.
+def _adapts(
+    experiment: str, asked: str | None, anew: bool
+) -> Literal["few", "head", "low-rank", "all"] | None:
+    """How a run adapts the default bundle, None for not at all: as asked, else "few" where it is a manifest of few
+    clips and none of the options was given that only training has. "few" moves the heads without a training; where
+    clips are labelled with more than emotions, "head" trains them.
 
     Raises ConfigError `option_invalid`, and what reading the manifest raises.
     """
     manifest = Path(experiment).suffix.lower() in _MANIFESTS
-    if asked not in (None, "head", "none"):
-        raise ConfigError("option_invalid", f"--adapt {asked!r}: expected head or none")
-    if asked == "head" and (anew or not manifest):
+    if asked not in (None, "head", "low-rank", "all", "none"):
+        raise ConfigError("option_invalid", f"--adapt {asked!r}: expected head, low-rank, all or none")
+    if asked not in (None, "none") and not manifest:
         raise ConfigError(
-            "option_invalid",
-            "--adapt head takes a manifest, and no --set, --resume or --find-lr: leave them out",
+            "option_invalid", f"--adapt {asked} takes a manifest of your clips, not {experiment}"
         )
-    if asked is not None or anew or not manifest:
-        return asked == "head"
-    from affetto.cli.adapt import few
+    if asked == "none" or not manifest or (asked is None and anew):
+        return None
+    from affetto.cli.adapt import few, of_emotions
 
-    return few(experiment)
+    if asked is None:
+        return "few" if few(experiment) else None
+    if asked != "head" or not of_emotions(experiment):
+        return asked  # type: ignore[return-value]
+    if anew:
+        raise ConfigError(
+            "option_invalid", "--adapt head needs no --set, --resume or --find-lr: leave them out"
+        )
+    return "few"
 
 
 def require_extra() -> None:

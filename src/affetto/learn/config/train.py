@@ -106,10 +106,12 @@ class TrainConfig:
     """Stages in order. `start_from` is a bundle whose weights the run begins with; 0 devices means CPU.
 
     precision: "bf16" computes in half the width, with weights in fp32.
+    low_rank:  encoders and fusion learn corrections of this rank to the weights they begin with; None learns these.
     """
 
     stages: tuple[StageConfig, ...] = ()
     devices: Whole = 1
     workers: Whole = 0
     start_from: str | None = None
+    low_rank: Count | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
