@@ -27,7 +27,6 @@ from affetto.align.activity import (
     cues,
     speech_probability,
     speech_spans,
-    voice_terms,
 )
 from affetto.media import decode_audio
 
@@ -190,52 +189,6 @@ def birds(n: int, rng: Rng) -> Array:
     return samples
 
 
-def resonated(samples: Array, rng: Rng, low: float, high: float) -> Array:
-    """Through one to five resonances between two frequencies, as a case or a throat has them."""
-    hertz = np.maximum(np.fft.rfftfreq(len(samples), 1 / RATE), 1.0)
-    gain = np.zeros(len(hertz))
-    for _ in range(rng.integers(1, 6)):
-        centre, width = np.exp(rng.uniform(np.log(low), np.log(high))), rng.uniform(10, 200)
-        gain += rng.uniform(0.3, 1) / np.hypot((hertz**2 - centre**2) / (centre * width), 1)
-    heard = np.fft.irfft(np.fft.rfft(samples) * gain, len(samples))
-    return heard / max(heard.std(), 1e-9)
-
-
-def motor(n: int, rng: Rng) -> Array:
-    """Strokes, even or uneven, that ring in a case."""
-    rate = rng.uniform(8, 120) * 2 ** (0.4 * np.interp(seconds(n), np.arange(8), rng.uniform(-1, 1, 8)))
-    strokes = np.flatnonzero(np.diff(np.floor(np.cumsum(rate) / RATE), prepend=0) > 0)
-    uneven = rng.choice([0, 40]) * rng.standard_normal(len(strokes))
-    samples = np.zeros(n)
-    samples[np.clip(strokes + uneven.astype(int), 0, n - 1)] = rng.uniform(0.7, 1.3, len(strokes))
-    return resonated(samples, rng, 80, 1500) + rng.uniform(0, 0.4) * noise(n, rng, 1)
-
-
-def patter(n: int, rng: Rng) -> Array:
-    """Knocks at random, from three to nine hundred a second."""
-    samples = np.zeros(n)
-    places = rng.integers(0, n, max(int(n / RATE * np.exp(rng.uniform(np.log(3), np.log(900)))), 1))
-    samples[places] = rng.laplace(size=len(places))
-    return resonated(samples, rng, 200, 6500) + rng.uniform(0, 0.3) * noise(n, rng)
-
-
-def squeaks(n: int, rng: Rng) -> Array:
-    samples, at = np.zeros(n), 0
-    while at < n:
-        length = min(int(rng.uniform(0.03, 0.5) * RATE), n - at)
-        bend = np.interp(np.linspace(0, 3, length), np.arange(4), rng.uniform(-0.6, 0.6, 4))
-        f0 = np.exp(rng.uniform(np.log(300), np.log(6000))) * 2**bend
-        samples[at : at + length] = harmonics(f0, length, rng, rng.choice(["sine", "soft"])) * np.hanning(length)
-        at += length + int(rng.uniform(0.01, 0.6) * RATE)
-    return samples
-
-
-def chopper(n: int, rng: Rng) -> Array:
-    """Noise that starts anew with every blade."""
-    since = seconds(n) * rng.uniform(4, 60) % 1
-    return noise(n, rng, rng.uniform(0, 2)) * np.exp(-rng.uniform(1, 12) * since)
-
-
 Sound = Callable[[int, Rng], Array]
 
 FITTED_SOUNDS: Mapping[str, Sound] = {
@@ -249,10 +202,6 @@ FITTED_SOUNDS: Mapping[str, Sound] = {
     "chords": lambda n, rng: tune(n, rng, 3),
     "drums": drums,
     "clicks": lambda n, rng: clicks(n, rng, rng.uniform(1, 20)),
-    "motor": motor,
-    "patter": patter,
-    "squeaks": squeaks,
-    "chopper": chopper,
 }
 MEASURED_SOUNDS: Mapping[str, Sound] = {
     "white noise": noise,
@@ -378,14 +327,14 @@ def fit(data: Path, rng: Rng) -> None:
         inside, judged = frame_labels(len(found), spans)
         inner.append(found[judged & inside, :1])
         outer.append(found[judged & ~inside, :1])
-        voices.append(voice_terms(found[judged & inside & (found[:, 0] > 0)]))
+        voices.append(found[judged & inside & (found[:, 0] > 0), 1:])
     for corpus, count in (("ravdess", 80), ("nemo", 80), ("fsdd", 400)):
         for samples in speech(data, corpus, count, reserved=False, rng=rng):
             found = cues(with_noise(samples, rng.choice([60, 30, 20, 10, 5]), rng).astype(np.float32))
-            voices.append(voice_terms(found[found[:, 0] > 5]))
+            voices.append(found[found[:, 0] > 5, 1:])
     for _, samples in sounds(FITTED_SOUNDS, 80, rng):
         found = cues(samples)
-        others.append(voice_terms(found[found[:, 0] > 0]))
+        others.append(found[found[:, 0] > 0, 1:])
     weights, bias = logistic_regression(inner, outer, 1.0)
     print(f"sound: {weights[0]:.3f} per dB, bias {bias:.2f}")
     weights, bias = logistic_regression(voices, others, FALSE_ALARM_COST)

@@ -37,7 +37,7 @@ gives the answers of the whole recording for one that comes in chunks.
 
 from __future__ import annotations
 
-from itertools import combinations_with_replacement, pairwise
+from itertools import pairwise
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -78,12 +78,8 @@ _SAME_CHANGE = 0.05  # semitones
 _MOST_CHANGE = 1.5  # nepers between frames: a click must not outweigh a second of speech
 
 _SLOPE = 0.424  # per dB
-# Weights of the cues in their order, then of the products of every two.
-_VOICE = (
-    134.44, 34.77, 30.01, 397.28,
-    -60.82, -13.34, 25.36, -171.97, -21.43, -45.81, 10.61, -27.87, -2.11, -469.98,
-)  # fmt: skip
-_BIAS = -119.17
+_VOICE = (19.42, -13.49, 4.80, 34.07)  # weights of the cues in their order
+_BIAS = -22.22
 
 _CLOSE = 0.2  # seconds of silence within a stretch: stops, and breaths between words
 _DROP = 0.15  # seconds below which a stretch is no word
@@ -216,21 +212,12 @@ def _checked(samples: NDArray[np.floating]) -> NDArray[np.floating]:
     return samples
 
 
-def voice_terms(found: Floats) -> Floats:
-    """What a voice is told by: the last four of `cues` [T 5], and the products of every two of them [T 14].
-
-    A voice lies between: noise changes faster, tones slower, and chords are more harmonic than it is.
-    """
-    single = found[:, 1:].T
-    return np.stack([*single, *(a * b for a, b in combinations_with_replacement(single, 2))], axis=1)
-
-
 def _probability(found: Floats) -> NDArray[np.float32]:
     sound = _logistic(_SLOPE * found[:, 0])
-    # One term after the other: the order in which a matrix product adds up depends on how many rows it has.
+    # One cue after the other: the order in which a matrix product adds up depends on how many rows it has.
     evidence = np.full(len(found), _BIAS)
-    for weight, term in zip(_VOICE, voice_terms(found).T, strict=True):
-        evidence += weight * term
+    for weight, cue in zip(_VOICE, found[:, 1:].T, strict=True):
+        evidence += weight * cue
     return (sound * _logistic(evidence)).astype(np.float32)
 
 

@@ -20,8 +20,14 @@ from affetto.errors import AffettoError, ConfigError
 from affetto.features.text import load_tokenizer, train_tokenizer
 from affetto.files import write_whole
 from affetto.learn.config import ExperimentConfig, ModelConfig, StageConfig
-from affetto.learn.layers.low_rank import add_corrections, merge_corrections
-from affetto.learn.models.build import add_adapters, backbones, build_recogniser, pretrained_tokenizer
+from affetto.learn.models.build import (
+    add_adapters,
+    backbones,
+    build_recogniser,
+    learn_corrections,
+    pretrained_tokenizer,
+    write_corrections,
+)
 from affetto.learn.models.recogniser import Recogniser
 from affetto.learn.training.checkpoint import restore_last, save_last
 from affetto.learn.training.display import Display
@@ -221,7 +227,7 @@ def _result(run: Run, unreadable: Mapping[ClipKey, AffettoError]) -> FitResult:
     for name, backbone in backbones(run.recogniser).items():
         if backbone.adapted:
             backbone.save_adapter(run.folder.path / "adapters" / name)
-    merge_corrections(run.recogniser)
+    write_corrections(run.recogniser)
     run.recogniser.requires_grad_(True).eval()
     clips = [clip for clip in run.clips if clip.split == "validation" and clip.modalities()]
     clips = [clip for clip in clips if set(clip.modalities()) & set(run.config.model.modalities)]
@@ -282,8 +288,7 @@ def _build(config: ExperimentConfig, cache: MediaCache, folder: RunFolder, start
         _take_over(recogniser, start.weights)
     add_adapters(recogniser, config.model)
     if config.train.low_rank is not None:
-        for part in (*recogniser.encoders.values(), recogniser.fusion):
-            add_corrections(part, config.train.low_rank)
+        learn_corrections(recogniser, config.train.low_rank)
     return recogniser
 
 
