@@ -19,7 +19,7 @@ import torch
 from affetto.bundle import Bundle, open_bundle
 from affetto.data.corpora import read_corpus
 from affetto.evaluation.metrics import interval, uar
-from affetto.learn.export.adapt import ViewAnswers, adapt_head, answers_of
+from affetto.learn.export.adapt import ViewAnswers, adapt_head, answers_of, read_items
 from affetto.learn.export.writer import load_model
 from affetto.learn.models.recogniser import VOTE, Recogniser
 from affetto.records import MODALITIES, Clip
@@ -31,7 +31,8 @@ def speaker(bundle: Bundle, clips: list[Clip], shots: int, draws: int) -> list[d
     """UAR before and after of every draw, on the clips that it left."""
     task = bundle.info.task("emotion")
     assert task is not None
-    heard, truth = answers_of(bundle, clips, task)
+    items = read_items(bundle, clips, task)
+    heard, truth = answers_of(bundle, items, task), items.targets
     model, spoken, found = load_model(bundle), heard["speech"], []
     for draw in range(draws):
         rng = np.random.default_rng(draw)

@@ -165,7 +165,8 @@ class BundleInfo(BaseModel, frozen=True, extra="forbid"):
     """`bundle.json`. `calibration` is keyed by precision, task and subset (see `subset_key`).
 
     `views` are all views of the fusion; `embedding` is the space that they share, in a model with towers.
-    `reserved` names, per corpus, the people that training never saw.
+    `reserved` names, per corpus, the people that training never saw; `leaks` says, in words, between which
+    splits training was allowed to leak.
     `files` maps every other file of the bundle to its sha256 (lower-case hex); the writer fills it in.
     """
 
@@ -180,6 +181,7 @@ class BundleInfo(BaseModel, frozen=True, extra="forbid"):
     calibration: Mapping[str, Mapping[str, Mapping[str, Calibration]]] = {}
     corpora: tuple[CorpusInfo, ...] = ()
     reserved: Mapping[str, tuple[str, ...]] = {}
+    leaks: tuple[str, ...] = ()
     files: Mapping[str, str] = {}
 
     @field_validator("files")
@@ -262,7 +264,9 @@ class Bundle:
         if points_outside(data):
             raise BundleError("bundle_invalid", f"{self.path}: {file} points at data outside itself; refused")
         if has_nan(data):
-            raise BundleError("bundle_invalid", f"{self.path}: {file} has NaN among its weights; train it again")
+            raise BundleError(
+                "bundle_invalid", f"{self.path}: {file} has NaN among its weights; train it again"
+            )
         return data
 
 

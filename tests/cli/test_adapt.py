@@ -8,6 +8,7 @@ import soundfile
 from affetto import bundle as bundles
 from affetto.bundle import open_bundle
 from affetto.cli.app import main
+from affetto.predictor import Predictor
 from sounds import voice_like
 
 
@@ -15,13 +16,15 @@ from sounds import voice_like
 def manifest(tmp_path, tiny_bundle, monkeypatch):
     monkeypatch.setattr(bundles, "DEFAULT_BUNDLE", tiny_bundle.path)
 
-    def write(emotions=("angry", "sad"), people=4):
+    def write(emotions=("angry", "sad"), people=4, broken=0, column="emotion"):
         rows = []
         for i in range(16):
             soundfile.write(tmp_path / f"{i}.wav", 0.5 * voice_like(0.5, seed=i), 16000)
             rows.append((f"{i}.wav", f"p{i % people}", emotions[i // people % 2]))
         with open(tmp_path / "my.csv", "w", newline="") as file:
-            csv.writer(file).writerows([("path", "speaker", "emotion"), *rows])
+            csv.writer(file).writerows([("path", "speaker", column), *rows])
+        for i in range(broken):
+            (tmp_path / f"{i}.wav").write_bytes(b"RIFF, and nothing of the kind")
         return tmp_path / "my.csv"
 
     return write
@@ -47,16 +50,58 @@ def test_one_speaker_leaves_clips_out(manifest, tmp_path, capsys):
     assert "16 clips, each left out in turn" in " ".join(capsys.readouterr().out.split())
 
 
+def test_clips_that_cannot_be_read_are_left_out_and_named(manifest, tmp_path, capsys):
+    assert run(manifest(broken=1), "-o", tmp_path / "run") == 0
+    table = (tmp_path / "run" / "unreadable.csv").read_text().splitlines()
+    assert len(table) == 2
+    assert "0.wav" in table[1]
+    assert "1 clips left out" in capsys.readouterr().out
+
+
+def test_more_than_a_tenth_that_cannot_be_read_stop_it(manifest, tmp_path, capsys):
+    assert run(manifest(broken=3), "-o", tmp_path / "run") == 2
+    assert "[corpus_unreadable]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["low-rank", "all"])
+def test_the_weights_learn_on_from_the_default_ones(manifest, tmp_path, tiny_bundle, capsys, how):
+    assert run(manifest(), "-o", tmp_path / "run", "--adapt", how, "--set", "train.stages.0.epochs=1") == 0
+    assert "before" in capsys.readouterr().out
+    made = open_bundle(tmp_path / "run" / "bundle")
+    assert [task.labels for task in made.info.tasks] == [task.labels for task in tiny_bundle.info.tasks]
+    assert made.info.licence == tiny_bundle.info.licence
+    assert made.info.reserved == tiny_bundle.info.reserved
+    assert made.info.parts.text.languages == tiny_bundle.info.parts.text.languages
+    # What the clips do not bring has not moved; what they bring has.
+    assert made.read("vision.int8.onnx") == tiny_bundle.read("vision.int8.onnx")
+    speech = [Predictor(b).predict(speech=voice_like(1.0)).probabilities for b in (tiny_bundle, made)]
+    assert speech[0] != pytest.approx(speech[1], abs=1e-4)
+    text = Predictor(made, precision="fp32").predict(text="leave me alone")
+    assert set(text.probabilities) == set(speech[0])
+
+
+def test_labels_of_ones_own_become_a_task_beside_the_emotion(manifest, tmp_path, tiny_bundle):
+    path = manifest(("calling", "asking"), column="label:wish")
+    assert run(path, "-o", tmp_path / "run", "--adapt", "head") == 0
+    made = open_bundle(tmp_path / "run" / "bundle")
+    assert made.info.task("wish").labels == ("asking", "calling")
+    assert made.info.task("emotion") == tiny_bundle.info.task("emotion")
+    assert made.read("speech.onnx") == tiny_bundle.read("speech.onnx")
+    answer = Predictor(made).predict(speech=voice_like(1.0))
+    assert answer.tasks["wish"]["label"] in ("asking", "calling")
+    assert set(answer.probabilities) == set(tiny_bundle.info.task("emotion").labels)
+
+
 @pytest.mark.parametrize(
-    ("more", "code"),
+    ("emotion", "more", "code"),
     [
-        (("--adapt", "half"), "[option_invalid]"),
-        (("--adapt", "head", "--set", "seed=1"), "[option_invalid]"),
-        (("--adapt", "head"), "[label_unknown]"),
+        ("happy", ("--adapt", "half"), "[option_invalid]"),
+        ("happy", ("--adapt", "head", "--set", "seed=1"), "[option_invalid]"),
+        ("bored", ("--adapt", "head"), "[label_unknown]"),
     ],
 )
-def test_what_cannot_be_adapted_is_one_line(manifest, tmp_path, capsys, more, code):
-    assert run(manifest(emotions=("angry", "bored")), "-o", tmp_path / "run", *more) == 2
+def test_what_cannot_be_adapted_is_one_line(manifest, tmp_path, capsys, emotion, more, code):
+    assert run(manifest(emotions=("angry", emotion)), "-o", tmp_path / "run", *more) == 2
     err = capsys.readouterr().err
     assert code in err
     assert err.count("\n") == 1

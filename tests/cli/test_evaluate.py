@@ -18,7 +18,7 @@ import soundfile
 from affetto.bundle import Bundle
 from affetto.cli import app
 from affetto.cli.evaluate import true_emotion
-from affetto.cli.evaluated import with_noise
+from affetto.cli.evaluated import _about, with_noise
 from affetto.evaluation.answers import Answer, from_lines
 from affetto.evaluation.summary import summarise
 from affetto.records import Clip
@@ -115,6 +115,15 @@ def test_the_page_lies_beside_what_it_is_computed_from(stored: list[Answer], tmp
     assert "--report out.html" in page
     assert str(tmp_path) not in page
     assert "CC0-1.0" in page
+
+
+def test_the_page_says_what_training_was_allowed(plain_bundle: Bundle) -> None:
+    leaky = plain_bundle.info.model_copy(update={"leaks": ("speaker ann stands in train and test",)})
+    for info, told in ((plain_bundle.info, False), (leaky, True)):
+        model = SimpleNamespace(bundle=SimpleNamespace(info=info, sha256="0"), precision="fp32")
+        facts = dict(_about(model))  # type: ignore[arg-type]
+        assert ("trained although" in facts) == told
+    assert facts["trained although"] == "speaker ann stands in train and test"
 
 
 def test_speech_is_asked_again_with_noise(

@@ -8,6 +8,7 @@ import soundfile
 
 from affetto.errors import ConfigError, DataError
 from affetto.learn.export.adapt import adapt_bundle, adapt_head
+from affetto.learn.training import media_cache
 from affetto.predictor import Predictor
 from affetto.records import Clip
 from sounds import voice_like
@@ -108,6 +109,36 @@ def test_only_the_heads_of_what_was_heard_move(adapted, tiny_bundle):
         assert text[1] == pytest.approx(text[0], abs=1e-4)
         speech = [model.predict(speech=voice_like(1.0)).probabilities for model in (before, after)]
         assert speech[1] != pytest.approx(speech[0], abs=1e-2)
+
+
+@pytest.mark.parametrize("place", [0, 16])
+def test_clips_that_cannot_be_read_move_no_label(tiny_bundle, clips, tmp_path, adapted, place, monkeypatch):
+    monkeypatch.setattr(media_cache, "MOST_UNREADABLE", 0.5)
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"no sound")
+    # In front of all, so that every label would move by one.
+    bad = replace(clips[place], id="bad", speech=str(broken), labels={"emotion": "fear"})
+    deaf = replace(clips[17], id="deaf", speech=None, features={"speech": "nothing.npz"})
+    result = adapt_bundle(tiny_bundle, [bad, deaf, *clips], tmp_path / "bundle", name="mine")
+    assert "bad" in [name for _, name in result.unreadable]
+    assert (result.clips, result.before, result.after) == (adapted.clips, adapted.before, adapted.after)
+
+
+def test_calibration_is_of_held_out_clips_where_there_are_enough(tiny_bundle, clips, tmp_path, adapted):
+    assert adapted.bundle.info.calibration == tiny_bundle.info.calibration
+    held_out = [replace(clip, split="validation" if i >= 2 else "train") for i, clip in enumerate(clips)]
+    new = adapt_bundle(tiny_bundle, held_out, tmp_path / "bundle", name="mine", leaks=["a leak"]).bundle
+    for precision, tasks in tiny_bundle.info.calibration.items():
+        changed = {
+            name
+            for name, old in tasks["emotion"].items()
+            if new.info.calibration[precision]["emotion"][name] != old
+        }
+        assert changed == {"speech"}
+    card = new.read("README.md").decode()
+    assert "but for speech, fitted on held-out clips" in card
+    assert "Trained although a leak" in card
+    assert new.info.leaks == ("a leak",)
 
 
 def test_without_a_split_each_clip_is_left_out_in_turn(tiny_bundle, clips, tmp_path):

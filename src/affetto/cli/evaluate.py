@@ -8,13 +8,17 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from affetto.cli.predict import opened, row_writer, split_labels, tracked
+from affetto.cli.predict import split_labels, tracked
+from affetto.cli.rows import RowWriter, opened, row_writer
 from affetto.errors import AffettoError, DataError
 from affetto.records import Clip, Prediction
+
+if TYPE_CHECKING:
+    from affetto.predictor import Predictor
 
 #: A clip, its true emotion, and what came of it.
 Answered = tuple[Clip, str, Prediction | AffettoError]
@@ -63,20 +67,9 @@ def evaluate(
 
         predictor = load(bundle, precision=precision, decoder=decoder)
         kept = predictor.restricted(split_labels(labels))
-        rows = [(clip, truth) for clip in clips if (truth := true_emotion(clip)) in kept]
-        if not rows:
-            asked = f"{manifest}, split {split}" if split else str(manifest)
-            raise DataError(
-                "nothing_to_predict",
-                f"{asked}: no clip with one clear emotion out of {', '.join(kept)}; check its labels",
-            )
+        rows = _labelled(clips, kept, f"{manifest}, split {split}" if split else str(manifest))
         write = row_writer(sink, output.suffix, kept, ("id", "truth")) if sink and output else None
-        answers: list[Answered] = []
-        outcomes = predictor.predict_many(tracked([clip for clip, _ in rows]), labels=kept)
-        for (clip, truth), (_, outcome) in zip(rows, outcomes, strict=True):
-            if write is not None:
-                write(clip.speech or clip.vision or clip.id, outcome, id=clip.id, truth=str(truth))
-            answers.append((clip, str(truth), outcome))
+        answers = _answers(predictor, rows, kept, write)
         found = {**_report(answers, kept), "skipped": len(clips) - len(rows)}
         if report is not None:
             asked_for = {"--split": split, "--labels": labels, "--precision": precision, "--against": against}
@@ -89,6 +82,30 @@ def evaluate(
     _tell(
         found, [(clip, outcome) for clip, _, outcome in answers if isinstance(outcome, AffettoError)], as_json
     )
+
+
+def _labelled(clips: Sequence[Clip], kept: Sequence[str], where: str) -> list[tuple[Clip, str]]:
+    """The clips with one clear emotion out of those kept, and it. Raises DataError `nothing_to_predict`."""
+    rows = [(clip, truth) for clip in clips if (truth := true_emotion(clip)) is not None and truth in kept]
+    if not rows:
+        raise DataError(
+            "nothing_to_predict",
+            f"{where}: no clip with one clear emotion out of {', '.join(kept)}; check its labels",
+        )
+    return rows
+
+
+def _answers(
+    predictor: Predictor, rows: Sequence[tuple[Clip, str]], kept: Sequence[str], write: RowWriter | None
+) -> list[Answered]:
+    """What the model says of every clip, each written down as soon as it is there."""
+    answers: list[Answered] = []
+    outcomes = predictor.predict_many(tracked([clip for clip, _ in rows]), labels=kept)
+    for (clip, truth), (_, outcome) in zip(rows, outcomes, strict=True):
+        if write is not None:
+            write(clip.speech or clip.vision or clip.id, outcome, id=clip.id, truth=truth)
+        answers.append((clip, truth, outcome))
+    return answers
 
 
 def _command(

@@ -201,6 +201,7 @@ def _about(predictor: Predictor) -> list[tuple[str, str]]:
             "never trained on",
             "; ".join(f"{', '.join(who)} of {corpus}" for corpus, who in info.reserved.items()),
         ),
+        ("trained although", "; ".join(info.leaks)),
         ("affetto", version("affetto")),
     ]
     return [(name, value) for name, value in facts if value]

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from affetto.cli.item import Item, is_picture
+from affetto.cli.rows import RowWriter, opened, row_writer
 from affetto.cli.timed import check_timelines, with_words, write_timeline
 from affetto.errors import AffettoError, ConfigError, DataError
 from affetto.records import Clip, Prediction
 
 if TYPE_CHECKING:
     from affetto.enrolment import Speaker
+    from affetto.media.worker import DecodingWorker
     from affetto.predictor import Predictor, ZeroShot
     from affetto.predictor.inputs import Decoder
 
@@ -31,12 +32,6 @@ IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 MANIFESTS = (".csv", ".jsonl", ".parquet")
 ZERO_SHOT = "zero_shot"
 SOME_FAILED, NONE_ANSWERED = 3, 2
-
-
-class RowWriter(Protocol):
-    """Writes one outcome; `more` are values for further columns."""
-
-    def __call__(self, name: str, outcome: Prediction | AffettoError, **more: str) -> None: ...
 
 
 def predict(
@@ -58,22 +53,23 @@ def predict(
         str | None, typer.Option(help="What was said and when: SRT, VTT, TextGrid, CTM, Whisper JSON, CSV.")
     ] = None,
     transcribe: Annotated[
-        str | None, typer.Option(help="Recognise the words: pocketsphinx, faster-whisper:MODEL, whisper:MODEL.")
+        str | None,
+        typer.Option(help="Recognise the words: pocketsphinx, faster-whisper:MODEL, whisper:MODEL."),
     ] = None,
     timeline: Annotated[
         list[Path] | None,
-        typer.Option(help="Write the timeline to a .html, .csv, .srt, .vtt or .json file; give it again for more."),
+        typer.Option(
+            help="Write the timeline to a .html, .csv, .srt, .vtt or .json file; give it again for more."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON; one line per item.")] = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Write answers to a .csv or .jsonl file.")
     ] = None,
     bundle: Annotated[str | None, typer.Option(help="The model: a folder or zip.")] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="int8 or fp32; int8 (small, fast) where the bundle has it.")
-    ] = None,
+    precision: Annotated[str | None, typer.Option(help="int8 or fp32; int8 where the bundle has it.")] = None,
     speaker: Annotated[
-        Path | None, typer.Option(help="Whose speech it is: a file that `affetto enrol` wrote.")
+        Path | None, typer.Option(help="Whose speech it is: a file of `affetto enrol`.")
     ] = None,
 ) -> None:
     """Tell the emotion of recordings, sentences and faces.
@@ -83,33 +79,67 @@ def predict(
     Several files are answered one by one, and files that fail do not stop the others.
     Exit code: 0 all answered, 3 some failed, 2 none answered.
     """
-    kept = split_labels(labels)
-    for_one = {"--text": text, "--image": image, "--words": words, "--transcribe": transcribe}
-    items = gather(files or [], for_one | {"--timeline": timeline}, language)
+    for_one = {
+        "--text": text,
+        "--image": image,
+        "--words": words,
+        "--transcribe": transcribe,
+        "--timeline": timeline,
+    }
+    items = gather(files or [], for_one, language)
     check_timelines(timeline or [])
     with ExitStack() as stack:
         sink = stack.enter_context(opened(output)) if output else None
-        decoder = None
-        if any(set(item.modalities()) - {"text"} for item in items.all):
-            from affetto.media.worker import DecodingWorker
-
-            # Started first: it gets ready on another core while the model is loaded here.
-            decoder = stack.enter_context(DecodingWorker())
-        from affetto.predictor import load
-
-        predictor = load(bundle, precision=precision, decoder=decoder)
-        who = known_speaker(speaker, predictor)
-        predictor.prepare(m for item in items.all for m in item.modalities())
-        asked = _zero_shot(predictor, zero_shot)
-        more = (ZERO_SHOT,) if asked else ()
-        write = row_writer(sink, output.suffix, predictor.labels, more) if sink and output else None
+        decoder = _decoder(stack, items)
+        predictor = _loaded(bundle, precision, decoder, items)
+        asked = Asked(
+            split_labels(labels), _zero_shot(predictor, zero_shot), known_speaker(speaker, predictor)
+        )
+        write = row_writer(sink, output.suffix, predictor.labels, asked.columns) if sink and output else None
         if items.several:
-            code = _many(predictor, items.all, kept, as_json, write, asked, who)
+            code = _many(predictor, items.all, asked, as_json, write)
         else:
             code = 0
             item = with_words(items.all[0], words, transcribe, decoder)
-            _one(predictor, item, kept, as_json, write, timeline or [], decoder, asked, who)
+            _one(predictor, item, asked, as_json, write, timeline or [], decoder)
     raise typer.Exit(code)
+
+
+def _decoder(stack: ExitStack, items: Items) -> DecodingWorker | None:
+    """What opens the media of the items, until the stack is left; None where there are only texts.
+
+    Started before the model is loaded: it gets ready on another core meanwhile.
+    """
+    if not any(set(item.modalities()) - {"text"} for item in items.all):
+        return None
+    from affetto.media.worker import DecodingWorker
+
+    return stack.enter_context(DecodingWorker())
+
+
+def _loaded(
+    bundle: str | None, precision: str | None, decoder: DecodingWorker | None, items: Items
+) -> Predictor:
+    """The model, with the parts that the items need."""
+    from affetto.predictor import load
+
+    predictor = load(bundle, precision=precision, decoder=decoder)
+    predictor.prepare(m for item in items.all for m in item.modalities())
+    return predictor
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of every item: which emotions are possible, which words fit besides, whose speech it is."""
+
+    labels: list[str] | None
+    zero_shot: ZeroShot | None
+    speaker: Speaker | None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The further columns of a row."""
+        return (ZERO_SHOT,) if self.zero_shot else ()
 
 
 @dataclass(frozen=True)
@@ -231,15 +261,13 @@ def known_speaker(path: Path | None, predictor: Predictor) -> Speaker | None:
 def _one(
     predictor: Predictor,
     item: Item,
-    labels: list[str] | None,
+    asked: Asked,
     as_json: bool,
     write: RowWriter | None,
     timelines: Sequence[Path],
     decoder: Decoder | None,
-    asked: ZeroShot | None,
-    speaker: Speaker | None,
 ) -> None:
-    prediction = _named(asked, item, _answered(predictor, item, labels, speaker))
+    prediction = _named(asked.zero_shot, item, _answered(predictor, item, asked))
     for path in timelines:
         write_timeline(prediction, item, path, decoder)
     if write is not None:
@@ -259,12 +287,10 @@ def _one(
         show_strip(prediction, console)
 
 
-def _answered(
-    predictor: Predictor, item: Item, labels: list[str] | None, speaker: Speaker | None
-) -> Prediction:
+def _answered(predictor: Predictor, item: Item, asked: Asked) -> Prediction:
     """The answer to one item, with its timeline."""
     if item.data is None:
-        return predictor.predict_clip(item.clip, timeline=True, labels=labels, speaker=speaker)
+        return predictor.predict_clip(item.clip, timeline=True, labels=asked.labels, speaker=asked.speaker)
     from affetto.predictor.inputs import is_video
 
     picture, clip = is_picture(item.data[:16]), item.clip
@@ -275,21 +301,19 @@ def _answered(
         vision=item.data if seen else clip.vision,
         words=clip.words,
         timeline=True,
-        labels=labels,
+        labels=asked.labels,
         language=clip.language,
         file="stdin",
-        speaker=speaker,
+        speaker=asked.speaker,
     )
 
 
 def _many(
     predictor: Predictor,
     items: Sequence[Item],
-    labels: list[str] | None,
+    asked: Asked,
     as_json: bool,
     write: RowWriter | None,
-    asked: ZeroShot | None,
-    speaker: Speaker | None,
 ) -> int:
     """Answer items one by one: rows to `write`, else to stdout (a table for people). The exit code."""
     from rich.console import Console
@@ -299,16 +323,14 @@ def _many(
     console = Console()
     for_people = write is None and not as_json and console.is_terminal
     if write is None and not for_people:
-        write = row_writer(
-            sys.stdout, ".jsonl" if as_json else ".csv", predictor.labels, (ZERO_SHOT,) if asked else ()
-        )
+        write = row_writer(sys.stdout, ".jsonl" if as_json else ".csv", predictor.labels, asked.columns)
     answered: list[tuple[str, Prediction]] = []
     failed: list[tuple[str, AffettoError]] = []
     clips = tracked([item.clip for item in items])
-    outcomes = predictor.predict_many(clips, labels=labels, speaker=speaker)
+    outcomes = predictor.predict_many(clips, labels=asked.labels, speaker=asked.speaker)
     for item, (_, outcome) in zip(items, outcomes, strict=True):
         if isinstance(outcome, Prediction):
-            outcome = _named(asked, item, outcome)
+            outcome = _named(asked.zero_shot, item, outcome)
             answered.append((item.name, outcome))
         else:
             failed.append((item.name, outcome))
@@ -365,60 +387,3 @@ def tracked(clips: Sequence[Clip]) -> Iterable[Clip]:
     if not console.is_terminal:
         return clips
     return track(clips, description="answering", console=console, transient=True)
-
-
-# --- rows ---
-
-
-@contextmanager
-def opened(output: Path) -> Iterator[TextIO]:
-    """The file that -o names, ready for rows. Raises ConfigError `option_invalid`, `output_unwritable`."""
-    if output.suffix not in (".csv", ".jsonl"):
-        raise ConfigError("option_invalid", f"output {output}: expected a name ending in .csv or .jsonl")
-    try:
-        stream = output.open("w", encoding="utf-8", newline="")
-    except OSError as error:
-        raise ConfigError("output_unwritable", f"cannot write {output}: {error.strerror}") from error
-    with stream:
-        yield stream
-
-
-def row_writer(stream: TextIO, suffix: str, labels: Sequence[str], more: Sequence[str] = ()) -> RowWriter:
-    """What writes an outcome as a row as soon as it is there: an interrupted run keeps what it has.
-
-    `more` names further columns, which come first.
-    """
-    facts = [*more, "file", "emotion", "confidence", "reason"]
-    table = csv.DictWriter(stream, [*facts, *labels, "missing", "warnings", "error"], lineterminator="\n")
-    if suffix == ".csv":
-        table.writeheader()
-
-    def write(name: str, outcome: Prediction | AffettoError, **more: str) -> None:
-        if suffix == ".csv":
-            table.writerow({**more, **_row(name, outcome)})
-        else:
-            record = {**more, **_record(name, outcome)}
-            print(json.dumps(record, ensure_ascii=False, allow_nan=False), file=stream)
-        stream.flush()
-
-    return write
-
-
-def _record(name: str, outcome: Prediction | AffettoError) -> dict[str, Any]:
-    if isinstance(outcome, AffettoError):
-        return {"file": name, "error": {"code": outcome.code, "message": str(outcome)}}
-    return {**outcome.to_dict(), "file": name}
-
-
-def _row(name: str, outcome: Prediction | AffettoError) -> dict[str, Any]:
-    if isinstance(outcome, AffettoError):
-        return {"file": name, "error": f"{outcome} [{outcome.code}]"}
-    return {
-        "file": name,
-        "emotion": outcome.emotion or "",
-        "confidence": f"{outcome.confidence:.4f}",
-        "reason": outcome.reason or "",
-        **{label: f"{share:.4f}" for label, share in outcome.probabilities.items()},
-        "missing": " ".join(outcome.missing),
-        "warnings": " ".join(outcome.warnings),
-    }

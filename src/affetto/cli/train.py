@@ -6,7 +6,7 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -59,7 +59,9 @@ def train(
     adapt: Annotated[
         str | None,
         typer.Option(
-            help="head: adapt the default model's heads to a manifest; none: train anew. Few clips adapt."
+            metavar="HOW",
+            help="Start from the default model: head, low-rank or all of it learns; none: train anew. Few clips "
+            "adapt its heads.",
         ),
     ] = None,
 ) -> None:
@@ -71,27 +73,30 @@ def train(
     require_extra()
     from rich.console import Console
 
+    from affetto.cli import adapt as adaptation
     from affetto.learn.config import apply_settings
 
     out = output or Path("runs") / Path(experiment).stem
-    if _adapts(experiment, adapt, anew=bool(settings or resume or find_rate)):
-        from affetto.cli.adapt import adapt as adapt_default
-
-        return adapt_default(Console(highlight=False), experiment, out / "bundle", allow_leaks)
+    how = _adapts(experiment, adapt, anew=bool(settings or resume or find_rate))
+    if how == "few":
+        return adaptation.adapt(Console(highlight=False), experiment, out / "bundle", allow_leaks)
     allowed = [f"data.allow_leaks=[{allow_leaks}]"] if allow_leaks else []
-    config = apply_settings(find_config(experiment), [*(settings or []), *allowed])
+    found = find_config(experiment) if how is None else adaptation.adapted_config(experiment, how)
+    config = apply_settings(found, [*(settings or []), *allowed])
     if find_rate is not None:
         return _find_rate(config, find_rate)
     if config.train.devices > 1 and "LOCAL_RANK" not in os.environ:
         command = [sys.executable, "-m", "affetto", *sys.argv[1:]]
         raise typer.Exit(launch(command, config.train.devices))
-    _run(config, output or Path("runs") / config.name, resume)
+    _run(config, output or Path("runs") / config.name, resume, adapts=how is not None)
 
 
-def _run(config: ExperimentConfig, output: Path, resume: bool) -> None:
-    """Train, and write the bundle; of several ranks the first writes it, and speaks."""
+def _run(config: ExperimentConfig, output: Path, resume: bool, *, adapts: bool) -> None:
+    """Train, and write the bundle; of several ranks the first writes it, and speaks. One that `adapts` is
+    compared with the bundle that it began with."""
     from rich.console import Console
 
+    from affetto.cli.adapt import before_and_after
     from affetto.learn.export.deliver import deliver
     from affetto.learn.training.display import Display
     from affetto.learn.training.loop import fit
@@ -113,6 +118,8 @@ def _run(config: ExperimentConfig, output: Path, resume: bool) -> None:
     _show_scores(console, result.scores)
     console.print("writing the bundle: parts, their comparison with the model, calibration")
     bundle = deliver(result, clips, corpora, result.run_folder / "bundle")
+    if adapts:
+        before_and_after(console, str(config.train.start_from), bundle, clips)
     console.print(f"written: {bundle.path}", markup=False, soft_wrap=True)
     console.print(f"next: affetto predict FILE --bundle {bundle.path}", markup=False, soft_wrap=True)
 
@@ -127,25 +134,35 @@ def _clips(console: Console, config: ExperimentConfig) -> tuple[Sequence[Corpus]
     return corpora, clips
 
 
-def _adapts(experiment: str, asked: str | None, anew: bool) -> bool:
-    """Whether a run adapts the default bundle: as asked, else where it is a manifest of few clips and none of
-    the options was given that only training anew has.
+def _adapts(
+    experiment: str, asked: str | None, anew: bool
+) -> Literal["few", "head", "low-rank", "all"] | None:
+    """How a run adapts the default bundle, None for not at all: as asked, else "few" where it is a manifest of few
+    clips and none of the options was given that only training has. "few" moves the heads without a training; where
+    clips are labelled with more than emotions, "head" trains them.
 
     Raises ConfigError `option_invalid`, and what reading the manifest raises.
     """
     manifest = Path(experiment).suffix.lower() in _MANIFESTS
-    if asked not in (None, "head", "none"):
-        raise ConfigError("option_invalid", f"--adapt {asked!r}: expected head or none")
-    if asked == "head" and (anew or not manifest):
+    if asked not in (None, "head", "low-rank", "all", "none"):
+        raise ConfigError("option_invalid", f"--adapt {asked!r}: expected head, low-rank, all or none")
+    if asked not in (None, "none") and not manifest:
         raise ConfigError(
-            "option_invalid",
-            "--adapt head takes a manifest, and no --set, --resume or --find-lr: leave them out",
+            "option_invalid", f"--adapt {asked} takes a manifest of your clips, not {experiment}"
         )
-    if asked is not None or anew or not manifest:
-        return asked == "head"
-    from affetto.cli.adapt import few
+    if asked == "none" or not manifest or (asked is None and anew):
+        return None
+    from affetto.cli.adapt import few, of_emotions
 
-    return few(experiment)
+    if asked is None:
+        return "few" if few(experiment) else None
+    if asked != "head" or not of_emotions(experiment):
+        return asked  # type: ignore[return-value]
+    if anew:
+        raise ConfigError(
+            "option_invalid", "--adapt head needs no --set, --resume or --find-lr: leave them out"
+        )
+    return "few"
 
 
 def require_extra() -> None:

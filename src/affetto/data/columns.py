@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from affetto import labels as contract
-from affetto.errors import DataError
+from affetto.data import cells
 from affetto.records import MODALITIES, Clip, Label, Word
 
 Row = Mapping[str, Any]
@@ -47,7 +47,6 @@ _SPLITS = {
     **dict.fromkeys(("dev", "val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-_TRUTHS = {**dict.fromkeys(("1", "true", "yes"), True), **dict.fromkeys(("0", "false", "no"), False)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,31 +78,31 @@ def clip_from_row(row: Row, folder: Path, default_id: str, label_map: LabelMap) 
     if isinstance(labels, NoPlace):
         return labels
     media = _media(row, folder)
-    start, end = _seconds(row, "start"), _seconds(row, "end")
+    start, end = cells.seconds(row.get("start"), "start"), cells.seconds(row.get("end"), "end")
     if start is not None and end is not None and end <= start:
-        raise _invalid(f"end {end:g} is not after start {start:g}")
-    name = _text(row.get("id")) or _media_id(row, start) or default_id
-    gender = _text(row.get("gender"))
-    language = _text(row.get("language"))
-    split = _text(row.get("split"))
+        raise cells.invalid(f"end {end:g} is not after start {start:g}")
+    name = cells.text(row.get("id")) or _media_id(row, start) or default_id
+    gender = cells.text(row.get("gender"))
+    language = cells.text(row.get("language"))
+    split = cells.text(row.get("split"))
     majority = contract.majority(votes, label_map) if any(votes.values()) else None
     return Clip(
         id=name,
         speech=media.get("speech"),
-        text=_written(row.get("text")),
+        text=cells.written(row.get("text")),
         vision=media.get("vision"),
         start=start,
         end=end,
         words=_words(row.get("words")),
         features=_features(row, folder),
-        speaker=_text(row.get("speaker")),
-        group=_text(row.get("group")),
+        speaker=cells.text(row.get("speaker")),
+        group=cells.text(row.get("group")),
         gender=_GENDERS.get(gender.lower()) if gender else None,
         language=re.split("[-_]", language)[0].lower() if language else None,
-        scripted=_truth(row.get("scripted")),
+        scripted=cells.truth(row.get("scripted"), "scripted"),
         labels=labels,
         split=_SPLITS.get(split.lower(), split) if split else None,
-        corpus=_text(row.get("corpus")),
+        corpus=cells.text(row.get("corpus")),
         attributes=_attributes(row, media, gender, majority, contract.votes_with_place(votes, label_map)),
     )
 
@@ -137,57 +136,31 @@ def row_from_clip(clip: Clip, folder: Path) -> dict[str, Any]:
         column = column_name(name)
         taken = column in _KNOWN and column not in ("features", "gender")
         if taken or row.get(name) is not None or column.startswith(_PREFIXES):
-            raise _invalid(f"clip {clip.id!r}: the attribute {name!r} is named like a column; rename it")
+            raise cells.invalid(f"clip {clip.id!r}: the attribute {name!r} is named like a column; rename it")
         row[name] = _relative(value, folder) if name == "features" else value
     for name, value in row.items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise _invalid(f"clip {clip.id!r}: {name} is {value}: expected a finite number")
+            raise cells.invalid(f"clip {clip.id!r}: {name} is {value}: expected a finite number")
     return {name: value for name, value in row.items() if value is not None}
 
 
 # --- from a row ------------------------------------------------------------------------------------------
 
 
-def _text(value: Any) -> str | None:
-    """Any value as trimmed text; None for nothing."""
-    text = _written(value)
-    return text.strip() if text else None
-
-
-def _written(value: Any) -> str | None:
-    """Any value as text, spaces kept; None for nothing, for not-a-number and for blanks.
-
-    15.0 is "15": a table with gaps widens its integers.
-    """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    nested = isinstance(value, (list, tuple, dict))
-    text = json.dumps(value, ensure_ascii=False, default=str) if nested else str(value)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise _invalid(f"{text!r} holds half a character (a lone surrogate); repair the text") from None
-    return text if text.strip() else None
-
-
 def _media(row: Row, folder: Path) -> dict[str, str]:
     """The media of a row by modality, and `features`; `path` goes where its suffix says."""
     media: dict[str, str] = {}
     for column in ("path", "speech", "audio", "vision", "image", "features"):
-        value = _text(row.get(column))
+        value = cells.text(row.get(column))
         if value is None:
             continue
         modality = _modality(value) if column == "path" else _MEDIA_COLUMNS.get(column, column)
         if modality in media:
-            raise _invalid(f"two paths for {modality}: {column} says {value!r}; keep one")
+            raise cells.invalid(f"two paths for {modality}: {column} says {value!r}; keep one")
         media[modality] = _resolved(value, folder)
-    precomputed = any(name.startswith(_FEATURES) and _text(value) for name, value in row.items())
-    if not media and not precomputed and _written(row.get("text")) is None:
-        raise _invalid(f"nothing to read: fill one of {', '.join(MODALITY_COLUMNS)}")
+    precomputed = any(name.startswith(_FEATURES) and cells.text(value) for name, value in row.items())
+    if not media and not precomputed and cells.written(row.get("text")) is None:
+        raise cells.invalid(f"nothing to read: fill one of {', '.join(MODALITY_COLUMNS)}")
     return media
 
 
@@ -195,12 +168,12 @@ def _features(row: Row, folder: Path) -> dict[str, str]:
     """Modality to its features, from the columns `features:speech`, `features:text`, `features:vision`."""
     found: dict[str, str] = {}
     for column, value in row.items():
-        source = _text(value) if column.startswith(_FEATURES) else None
+        source = cells.text(value) if column.startswith(_FEATURES) else None
         if source is None:
             continue
         modality = column.removeprefix(_FEATURES)
         if modality not in MODALITIES:
-            raise _invalid(f"column {column}: expected {_FEATURES} and one of {', '.join(MODALITIES)}")
+            raise cells.invalid(f"column {column}: expected {_FEATURES} and one of {', '.join(MODALITIES)}")
         found[modality] = _resolved(source, folder)
     return found
 
@@ -223,7 +196,7 @@ def _member(path: str) -> tuple[str, str, str]:
 
 def _resolved(path: str, folder: Path) -> str:
     if "\0" in path or re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
-        raise _invalid(f"{path!r} is not a file path: media are read from this machine only")
+        raise cells.invalid(f"{path!r} is not a file path: media are read from this machine only")
     archive, mark, member = _member(path)
     if os.sep == "/":
         archive = archive.replace("\\", "/")
@@ -232,36 +205,9 @@ def _resolved(path: str, folder: Path) -> str:
 
 def _media_id(row: Row, start: float | None) -> str | None:
     path = next(
-        (text for name in MODALITY_COLUMNS if name != "text" and (text := _text(row.get(name)))), None
+        (text for name in MODALITY_COLUMNS if name != "text" and (text := cells.text(row.get(name)))), None
     )
     return path if path is None or start is None else f"{path}@{start:g}"
-
-
-def _seconds(row: Row, column: str) -> float | None:
-    value = _number(row.get(column), column)
-    if value is not None and value < 0:
-        raise _invalid(f"{column} is {value:g}: expected seconds from 0")
-    return value
-
-
-def _number(value: Any, column: str) -> float | None:
-    text = _text(value)
-    if text is None:
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise _invalid(f"{column} is {text!r}: expected a number")
-    return number
-
-
-def _truth(value: Any) -> bool:
-    text = _text(value) or "0"
-    if text.lower() not in _TRUTHS:
-        raise _invalid(f"scripted is {text!r}: expected yes or no")
-    return _TRUTHS[text.lower()]
 
 
 def _words(value: Any) -> tuple[Word, ...]:
@@ -275,7 +221,7 @@ def _words(value: Any) -> tuple[Word, ...]:
             for item in items
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise _invalid('words: expected a list of {"text", "start", "end"}, times in seconds') from None
+        raise cells.invalid('words: expected a list of {"text", "start", "end"}, times in seconds') from None
 
 
 def _labels(row: Row, votes: Mapping[str, float], label_map: LabelMap) -> dict[str, Label] | NoPlace:
@@ -287,17 +233,17 @@ def _labels(row: Row, votes: Mapping[str, float], label_map: LabelMap) -> dict[s
         labels["emotion"] = emotion
     for column, value in row.items():
         prefix, _, task = column.partition(":")
-        if not task or _text(value) is None:
+        if not task or cells.text(value) is None:
             continue
         if prefix == "value":
-            labels[task] = _number(value, column) or 0.0
+            labels[task] = cells.number(value, column) or 0.0
         elif prefix == "label":
             labels[task] = _class(value, column)
         elif prefix == "votes":
             name, _, choice = task.rpartition(":")
             shares = labels.setdefault(name or choice, {})
             if not name or not isinstance(shares, dict):
-                raise _invalid(f"{column}: expected votes:TASK:LABEL, and no other label for that task")
+                raise cells.invalid(f"{column}: expected votes:TASK:LABEL, and no other label for that task")
             shares[choice] = _count(value, column)
     return labels
 
@@ -324,14 +270,16 @@ def _votes(row: Row) -> dict[str, float]:
     counts = dict(emotion) if isinstance(emotion, Mapping) else {}
     counts.update({name[6:]: value for name, value in row.items() if name.startswith("votes_")})
     return {
-        name: _count(value, f"votes_{name}") for name, value in counts.items() if _text(value) is not None
+        name: _count(value, f"votes_{name}")
+        for name, value in counts.items()
+        if cells.text(value) is not None
     }
 
 
 def _count(value: Any, column: str) -> float:
-    count = _number(value, column) or 0.0
+    count = cells.number(value, column) or 0.0
     if count < 0:
-        raise _invalid(f"{column} is {count:g}: votes cannot be negative")
+        raise cells.invalid(f"{column} is {count:g}: votes cannot be negative")
     return count
 
 
@@ -340,7 +288,7 @@ def _class(value: Any, column: str) -> Label:
         return {str(name): _count(count, column) for name, count in value.items()}
     names, several = _names(value, "[|]")
     if not names:
-        raise _invalid(f"{column} is {value!r}: expected a label, or several joined by |")
+        raise cells.invalid(f"{column} is {value!r}: expected a label, or several joined by |")
     return tuple(names) if several else names[0]
 
 
@@ -349,8 +297,8 @@ def _names(value: Any, separators: str) -> tuple[list[str], bool]:
     if isinstance(value, Mapping):
         return [], False
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [text for item in value if (text := _text(item))], True
-    parts = re.split(separators, _text(value) or "")
+        return [text for item in value if (text := cells.text(item))], True
+    parts = re.split(separators, cells.text(value) or "")
     return [part.strip() for part in parts if part.strip()], len(parts) > 1
 
 
@@ -358,7 +306,7 @@ def _attributes(
     row: Row, media: Row, gender: str | None, majority: str | None, votes_given: float
 ) -> dict[str, str]:
     names = (name for name in row if name and name not in _KNOWN and not name.startswith(_PREFIXES))
-    attributes = {name: text for name in names if (text := _written(row[name])) is not None}
+    attributes = {name: text for name in names if (text := cells.written(row[name])) is not None}
     if "features" in media:
         attributes["features"] = media["features"]
     if gender and gender.lower() not in _GENDERS:
@@ -397,10 +345,8 @@ def _label_columns(clip_id: str, task: str, label: Label) -> dict[str, Any]:
     classes: Iterable[str] = (label,) if isinstance(label, str) else label
     for name in classes:
         if "|" in name or (emotion and "," in name) or not name.strip():
-            raise _invalid(f"clip {clip_id!r}: the label {name!r} of {task} cannot be written; rename it")
+            raise cells.invalid(
+                f"clip {clip_id!r}: the label {name!r} of {task} cannot be written; rename it"
+            )
     column = "emotion" if emotion else f"label:{task}"
     return {column: label if isinstance(label, str) else list(label) or None}
-
-
-def _invalid(message: str) -> DataError:
-    return DataError("manifest_row_invalid", message)

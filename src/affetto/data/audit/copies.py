@@ -76,8 +76,7 @@ def copies(prints: Sequence[Print | None]) -> Iterator[tuple[int, int, float]]:
 
 def likeness(one: Print, other: Print) -> float:
     """How alike two recordings are at the best offset, tempo and shift of pitch: 1 the same, 0 nothing."""
-    best = max((_overlay(one.curve, _stretched(other.curve, tempo)), tempo) for tempo in _TEMPI)
-    (score, offset), tempo = best
+    score, offset, tempo = _overlay(one.curve, other.curve)
     if score < _ALIKE:
         return 0.0
     return _spectral(one.spectrum, _stretched(other.spectrum, tempo), round(offset / 2))
@@ -107,14 +106,18 @@ def _neighbours(coarse: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
                     yield pair
 
 
-def _overlay(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[float, int]:
-    """The highest correlation of two curves, and how many frames `other` then begins after `one`."""
-    one, other = one - one.mean(), other - other.mean()
-    size = 1 << (len(one) + len(other)).bit_length()
-    products = np.fft.irfft(np.fft.rfft(one, size) * np.conj(np.fft.rfft(other, size)), size)
-    at = int(products.argmax())
-    score = products[at] / np.sqrt((one @ one) * (other @ other) + 1e-12)
-    return float(score), at if at < len(one) else at - size
+def _overlay(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[float, int, float]:
+    """The highest correlation of two curves, how many frames `other` then begins after `one`, and its tempo."""
+    curves = [curve - curve.mean() for curve in (one, *(_stretched(other, tempo) for tempo in _TEMPI))]
+    size = 1 << (len(one) + max(map(len, curves))).bit_length()
+    padded = np.stack([np.pad(curve, (0, size - len(curve))) for curve in curves])
+    power = np.einsum("tf,tf->t", padded, padded)
+    spectra = np.fft.rfft(padded, axis=1)
+    products = np.fft.irfft(spectra[0] * np.conj(spectra[1:]), size, axis=1)
+    scores = products.max(axis=1) / np.sqrt(power[0] * power[1:] + 1e-12)
+    best = int(scores.argmax())
+    at = int(products[best].argmax())
+    return float(scores[best]), at if at < len(one) else at - size, _TEMPI[best]
 
 
 def _spectral(one: NDArray[np.floating], other: NDArray[np.floating], offset: int) -> float:

@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 
 from affetto import labels
-from affetto.data.corpora.layout import AUDIO, coded_files, files_under, layout_error, manifest_corpus
+from affetto.data.corpora.layout import AUDIO, coded_files, files_under, scripted_speech
 from affetto.data.manifest import Corpus
 from affetto.records import Clip
 
@@ -36,15 +36,12 @@ _NAME = re.compile(r"(dis|gio|neu|pau|rab|sor|tri)-([fm][1-3])-([bdln]\d)")
 
 def read(path: str | Path) -> Corpus:
     """EMOVO. Raises DataError `corpus_layout` for a folder that does not hold it."""
-    folder = Path(path)
-    return manifest_corpus(folder, "emovo", LICENCE, labels.EMOVO, scripted=True) or _published(folder)
+    return scripted_speech(Path(path), "emovo", LICENCE, labels.EMOVO, _published, "f1/dis-f1-b1.wav")
 
 
-def _published(folder: Path) -> Corpus:
+def _published(folder: Path) -> tuple[list[Clip], tuple[str, ...]]:
     files, problems = coded_files(files_under(folder, AUDIO), _NAME)
-    if not files:
-        raise layout_error("EMOVO", folder, "f1/dis-f1-b1.wav ... or manifest.csv")
-    return Corpus("emovo", LICENCE, tuple(_clip(file, code) for file, code in files), problems=problems)
+    return [_clip(file, code) for file, code in files], problems
 
 
 def _clip(file: Path, code: re.Match[str]) -> Clip:

@@ -19,14 +19,7 @@ import re
 from pathlib import Path
 
 from affetto import labels
-from affetto.data.corpora.layout import (
-    AUDIO,
-    any_text,
-    coded_files,
-    files_under,
-    layout_error,
-    manifest_corpus,
-)
+from affetto.data.corpora.layout import AUDIO, any_text, coded_files, files_under, scripted_speech
 from affetto.data.manifest import Corpus
 from affetto.records import Clip
 
@@ -40,11 +33,12 @@ _NAME = re.compile(r"(00[01]\d|0020)_(\d{6})")
 
 def read(path: str | Path) -> Corpus:
     """ESD, official splits. Raises DataError `corpus_layout` for a folder that does not hold it."""
-    folder = Path(path)
-    return manifest_corpus(folder, "esd", LICENCE, labels.ESD, scripted=True) or _published(folder)
+    return scripted_speech(
+        Path(path), "esd", LICENCE, labels.ESD, _published, "0011/Angry/train/0011_000351.wav"
+    )
 
 
-def _published(folder: Path) -> Corpus:
+def _published(folder: Path) -> tuple[list[Clip], tuple[str, ...]]:
     files, problems = coded_files(files_under(folder, AUDIO), _NAME)
     texts = _texts(folder)
     clips = [
@@ -53,12 +47,8 @@ def _published(folder: Path) -> Corpus:
         for place in (0, 1)
         if file.parents[place].name.lower() in labels.ESD
     ]
-    if not clips:
-        raise layout_error("ESD", folder, "0011/Angry/train/0011_000351.wav ... or manifest.csv")
     silent = sum(clip.text is None for clip in clips)
-    if silent:
-        problems = (*problems, f"{silent} clips have no text")
-    return Corpus("esd", LICENCE, tuple(clips), problems=problems)
+    return clips, (*problems, f"{silent} clips have no text") if silent else problems
 
 
 def _texts(folder: Path) -> dict[str, str]:

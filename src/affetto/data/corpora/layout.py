@@ -6,13 +6,14 @@ import codecs
 import csv
 import gzip
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from affetto.data.columns import LabelMap
 from affetto.data.manifest import Corpus, require_usable, scan_manifest
 from affetto.errors import DataError
+from affetto.records import Clip
 
 AUDIO = (".wav", ".flac")
 PICTURES = (".jpg", ".jpeg", ".png")
@@ -37,6 +38,28 @@ def manifest_corpus(
     manifest = require_usable(scan_manifest(path, label_map=label_map), path)
     clips = tuple(replace(clip, corpus=name, scripted=scripted) for clip in manifest.clips)
     return Corpus(name, licence, clips, manifest.dropped)
+
+
+def scripted_speech(
+    folder: Path,
+    name: str,
+    licence: str,
+    label_map: LabelMap,
+    published: Callable[[Path], tuple[Sequence[Clip], tuple[str, ...]]],
+    wanted: str,
+) -> Corpus:
+    """A corpus of given sentences: from its `manifest.csv` where it has one, else the clips, and the problems in
+    words, that `published` finds in the folder.
+
+    Raises DataError `corpus_layout`, naming the file that is `wanted`, where there are no clips.
+    """
+    corpus = manifest_corpus(folder, name, licence, label_map, scripted=True)
+    if corpus is not None:
+        return corpus
+    clips, problems = published(folder)
+    if not clips:
+        raise layout_error(name.upper(), folder, f"{wanted} ... or manifest.csv")
+    return Corpus(name, licence, tuple(clips), problems=problems)
 
 
 def find_file(folders: list[Path], names: list[str]) -> Path | None:

@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 
 from affetto import labels
-from affetto.data.corpora.layout import AUDIO, files_under, layout_error, manifest_corpus
+from affetto.data.corpora.layout import AUDIO, files_under, scripted_speech
 from affetto.data.manifest import Corpus
 from affetto.records import Clip
 
@@ -36,20 +36,17 @@ _NAME = re.compile(r"(DC|JE|JK|KL)[-_](sa|su|[adfhn])(\d\d)")
 
 def read(path: str | Path) -> Corpus:
     """SAVEE. Raises DataError `corpus_layout` for a folder that does not hold it."""
-    folder = Path(path)
-    return manifest_corpus(folder, "savee", LICENCE, labels.SAVEE, scripted=True) or _published(folder)
+    return scripted_speech(Path(path), "savee", LICENCE, labels.SAVEE, _published, "AudioData/DC/a01.wav")
 
 
-def _published(folder: Path) -> Corpus:
+def _published(folder: Path) -> tuple[list[Clip], tuple[str, ...]]:
     clips: dict[str, Clip] = {}
     for file in files_under(folder, AUDIO):
         code = _NAME.fullmatch(file.stem) or _NAME.fullmatch(f"{file.parent.name}-{file.stem}")
         if code is not None:
             clip = _clip(file, code)
             clips.setdefault(clip.id, clip)
-    if not clips:
-        raise layout_error("SAVEE", folder, "AudioData/DC/a01.wav ... or manifest.csv")
-    return Corpus("savee", LICENCE, tuple(clips.values()))
+    return [*clips.values()], ()
 
 
 def _clip(file: Path, code: re.Match[str]) -> Clip:

@@ -17,7 +17,7 @@ import re
 from pathlib import Path
 
 from affetto import labels
-from affetto.data.corpora.layout import AUDIO, coded_files, files_under, layout_error, manifest_corpus
+from affetto.data.corpora.layout import AUDIO, coded_files, files_under, scripted_speech
 from affetto.data.manifest import Corpus
 from affetto.records import Clip
 
@@ -29,15 +29,12 @@ _NAME = re.compile(r"(OAF?|YAF)_([a-z]+)_(angry|disgust|fear|happy|neutral|ps|sa
 
 def read(path: str | Path) -> Corpus:
     """TESS. Raises DataError `corpus_layout` for a folder that does not hold it."""
-    folder = Path(path)
-    return manifest_corpus(folder, "tess", LICENCE, labels.TESS, scripted=True) or _published(folder)
+    return scripted_speech(Path(path), "tess", LICENCE, labels.TESS, _published, "OAF_back_angry.wav")
 
 
-def _published(folder: Path) -> Corpus:
+def _published(folder: Path) -> tuple[list[Clip], tuple[str, ...]]:
     files, problems = coded_files(files_under(folder, AUDIO), _NAME)
-    if not files:
-        raise layout_error("TESS", folder, "OAF_back_angry.wav ... or manifest.csv")
-    return Corpus("tess", LICENCE, tuple(_clip(file, code) for file, code in files), problems=problems)
+    return [_clip(file, code) for file, code in files], problems
 
 
 def _clip(file: Path, code: re.Match[str]) -> Clip:

@@ -61,10 +61,11 @@ def notes(table: Table) -> list[str]:
         "seeds.",
     ]
     if table.reference is not None:
+        alone = any(row.alone for row in table.rows)
+        best = ", the best single modality on these clips" if alone else ""
         lines.append(
-            f"Differences in {TITLES[table.metric]} are from {table.reference}, the best single modality on "
-            f"these clips; p is two-sided, by a paired bootstrap over {drawn}, and not corrected for the "
-            "number of rows."
+            f"Differences in {TITLES[table.metric]} are from {table.reference}{best}; p is two-sided, by a paired "
+            f"bootstrap over {drawn}, and not corrected for the number of rows."
         )
     return lines
 

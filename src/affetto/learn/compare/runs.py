@@ -49,7 +49,8 @@ _BATCH = 128
 class Result:
     """A finished run. answers: subset of modalities ("speech+text") to the class [N] of every test clip.
 
-    `key` names the whole config with its seed; `step_ms` is the median time of a training step.
+    `key` names the whole config with its seed; `step_ms` is the median time of a training step; `validation` the
+    UAR on the clips that validated, None where there were none.
     """
 
     key: str
@@ -60,6 +61,7 @@ class Result:
     parameters: int
     step_ms: float
     seconds: float
+    validation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,8 @@ class _Runner:
         parameters = sum(parameter.numel() for parameter in result.recogniser.parameters())
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         seconds = time.perf_counter() - began
-        return Result(key, variant.name, variant.alone, seed, answers, parameters, step, seconds)
+        validation = result.scores.get(f"{compared_task(config).name}.{VOTE}.uar")
+        return Result(key, variant.name, variant.alone, seed, answers, parameters, step, seconds, validation)
 
     def _clips(self, config: ExperimentConfig) -> list[Clip]:
         place = repr((config.data.root, config.data.corpora))

@@ -18,7 +18,7 @@ N_BOOT = 1000
 class Row:
     """One model. scores: subset of modalities to metric to its score; the first subset is all of them.
 
-    better: the difference from the best single modality, None of that one and where there is none.
+    better: the difference from the table's reference, None of that one and where there is none.
     """
 
     variant: str
@@ -37,7 +37,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows in the order of the variants. `reference` is the best single modality, by `metric` on the test."""
+    """Rows in the order of the variants. `reference` is the best single modality, by `metric` on the test; the
+    first variant where there is no single one; None where there is nothing to compare with."""
 
     task: str
     metric: str
@@ -59,6 +60,8 @@ def make_table(comparison: Comparison, metric: str = "accuracy") -> Table:
     scores = {name: _scores(found, tested) for name, found in runs.items()}
     single = [variant.name for variant in comparison.variants if variant.alone]
     best = max(single, key=lambda name: next(iter(scores[name].values()))[metric].mean, default=None)
+    if best is None and len(runs) > 1:
+        best = comparison.variants[0].name
     rows = []
     for variant in comparison.variants:
         found = runs[variant.name]

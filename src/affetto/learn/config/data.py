@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from affetto.learn.config.ranges import NotNegative, Positive, Share, Whole
 from affetto.learn.settings import Range
@@ -59,6 +59,7 @@ class DataConfig:
     reserved:   corpus to speakers who are never trained on.
     validation: share of the speakers (or clips, where there are no speakers) kept for validation.
     folds/fold: hold out fold `fold` (from 0) of every speech corpus's speakers as the split "test".
+    fold_by:    what a fold holds out instead; of "speaker+sentence" there are `folds` times `folds`.
     hold_out:   a whole corpus as the split "test".
     allow_leaks: codes of leaks that training goes on with, such as "speaker_leak": where a corpus's official
                 splits share speakers. The card of the bundle tells it.
@@ -70,6 +71,7 @@ class DataConfig:
     validation: Share = 0.1
     folds: Annotated[int, Range(2)] | None = None
     fold: Whole | None = None
+    fold_by: Literal["speaker", "session", "sentence", "speaker+sentence"] = "speaker"
     hold_out: str | None = None
     allow_leaks: tuple[str, ...] = ()
     augment: AugmentConfig = field(default_factory=AugmentConfig)

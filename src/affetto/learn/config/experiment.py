@@ -91,8 +91,10 @@ def _contradictions(config: ExperimentConfig) -> list[str]:
     data, model, found = config.data, config.model, []
     if (data.folds is None) != (data.fold is None):
         found.append("data.folds and data.fold: give both or neither")
-    elif data.folds is not None and data.fold is not None and data.fold >= data.folds:
-        found.append(f"data.fold: expected 0 to {data.folds - 1}, got {data.fold}")
+    elif data.folds is not None and data.fold is not None:
+        count = data.folds**2 if data.fold_by == "speaker+sentence" else data.folds
+        if data.fold >= count:
+            found.append(f"data.fold: expected 0 to {count - 1}, got {data.fold}")
     augment = data.augment
     for name, (low, high) in {
         "snr_low and snr_high": (augment.snr_low, augment.snr_high),
@@ -124,7 +126,9 @@ def _contradictions(config: ExperimentConfig) -> list[str]:
             have = ", ".join(model.modalities) or "none"
             found.append(f"train.stages.{i}.modalities: the model has {have}, got {list(stage.modalities)}")
         if stage.contrastive is not None:
-            found.extend(f"train.stages.{i}.contrastive: {fault}" for fault in _unfit(stage, stage.contrastive))
+            found.extend(
+                f"train.stages.{i}.contrastive: {fault}" for fault in _unfit(stage, stage.contrastive)
+            )
     return found
 
 

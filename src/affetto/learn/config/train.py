@@ -108,11 +108,13 @@ class TrainConfig:
     devices:   0 is the CPU; 2 or more are as many processes, each on a GPU of its own where there are so many.
     keep:      checkpoints of where the run stood, the last one included; the best weights of a stage beside them.
     precision: "bf16" computes in half the width, with weights in fp32.
+    low_rank:  encoders and fusion learn corrections of this rank to the weights they begin with; None learns these.
     """
 
     stages: tuple[StageConfig, ...] = ()
     devices: Whole = 1
     workers: Whole = 0
     start_from: str | None = None
+    low_rank: Count | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
     keep: Count = 2

@@ -35,7 +35,7 @@ def own(
     DataError `manifest_column_missing` when no clip carries a label.
     """
     tasks = tuple(
-        _task(task, clips) for task in dict.fromkeys(task for clip in clips for task in clip.labels)
+        task_of(task, clips) for task in dict.fromkeys(task for clip in clips for task in clip.labels)
     )
     if not tasks:
         raise DataError(
@@ -73,7 +73,8 @@ def own(
     )
 
 
-def _task(name: str, clips: Sequence[Clip]) -> TaskConfig:
+def task_of(name: str, clips: Sequence[Clip]) -> TaskConfig:
+    """The task that the clips' labels of that name make: their classes, or numbers."""
     labels = [clip.labels[name] for clip in clips if name in clip.labels]
     classes = sorted({label for value in labels for label in _classes(value)})
     kind: TaskKind = "single-label" if classes else "dimension"

@@ -4,12 +4,13 @@ A linear head of a view says l = W h + b of its vector h [D]. Adapting it adds d
 the loss is the cross-entropy plus strength / 2 * (|dW|^2 + |db|^2), the penalty of Li et al. 2018, "Explicit
 Inductive Bias for Transfer Learning with Convolutional Networks" (L2-SP). The strength is the one that foresees
 left-out clips best; where none does better than the shipped head, that one stays: few clips must not hurt.
+Temperatures are fitted again where enough clips are held out.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -20,20 +21,29 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from affetto.bundle import FUSION, Bundle, CorpusInfo, TaskInfo, part_file
-from affetto.errors import ConfigError, DataError
+from affetto.bundle import FUSION, Bundle, BundleInfo, CorpusInfo, TaskInfo, part_file
+from affetto.errors import AffettoError, ConfigError, DataError
 from affetto.evaluation.metrics import uar
 from affetto.features.text import load_tokenizer
 from affetto.learn.config import TaskConfig
 from affetto.learn.decoders.heads import LinearHead
+from affetto.learn.export.calibrate import Labelled, fit_calibration, refitted
 from affetto.learn.export.card import Card, render_card
 from affetto.learn.export.folder import write_bundle_folder
 from affetto.learn.export.onnx import export_fusion
-from affetto.learn.export.parts import Parts
+from affetto.learn.export.parts import Inputs, Parts
 from affetto.learn.export.quantise import quantise_dynamic
-from affetto.learn.export.writer import PARITY, README, load_config, load_model, rounded, weight_files
+from affetto.learn.export.writer import (
+    PARITY,
+    README,
+    load_config,
+    load_model,
+    rounded,
+    weight_files,
+    with_calibration,
+)
 from affetto.learn.models.recogniser import VOTE, Recogniser
-from affetto.learn.training.media_cache import MediaCache
+from affetto.learn.training.media_cache import ClipKey, MediaCache
 from affetto.learn.training.targets import single_label
 from affetto.records import MODALITIES, Clip
 
@@ -65,13 +75,15 @@ class HeadChange:
 @dataclass(frozen=True)
 class Adapted:
     """The bundle, and UAR before and after: on `clips` held-out clips, or where there were none on the clips
-    themselves, each answered by heads that had not seen it (`held_out` False)."""
+    themselves, each answered by heads that had not seen it (`held_out` False). `unreadable` clips, by (corpus,
+    id), were left out."""
 
     bundle: Bundle
     before: float
     after: float
     clips: int
     held_out: bool
+    unreadable: Mapping[ClipKey, AffettoError]
 
 
 def adapt_head(vectors: Doubles, logits: Doubles, targets: NDArray[np.int64]) -> HeadChange:
@@ -94,13 +106,20 @@ def adapt_head(vectors: Doubles, logits: Doubles, targets: NDArray[np.int64]) ->
 
 
 def adapt_bundle(
-    bundle: Bundle, clips: Sequence[Clip], out: str | Path, *, name: str, licence: str = "as given"
+    bundle: Bundle,
+    clips: Sequence[Clip],
+    out: str | Path,
+    *,
+    name: str,
+    licence: str = "as given",
+    leaks: Sequence[str] = (),
 ) -> Adapted:
     """Adapt the heads of a bundle's emotion to the clips of the split "train" (or of none), and write it.
 
-    Clips of other splits are held out, to say before and after on. Encoders, calibration and the other tasks
-    stay. Raises DataError `label_unknown`, `nothing_to_predict`, `corpus_unreadable`; ConfigError
-    `config_invalid` for a bundle whose heads are not linear; BundleError as `write_bundle_folder`.
+    Clips of other splits are held out, to say before and after on, and to calibrate on where there are enough.
+    Encoders and the other tasks stay. `leaks` are those that were allowed, in words. Raises DataError
+    `label_unknown`, `nothing_to_predict`, `corpus_unreadable`; ConfigError `config_invalid` for a bundle whose
+    heads are not linear; BundleError as `write_bundle_folder`.
     """
     task = bundle.info.task("emotion")
     model = load_model(bundle)
@@ -108,25 +127,71 @@ def adapt_bundle(
         raise ConfigError(
             "config_invalid", f"{bundle.path}: only linear heads of the task emotion can be adapted"
         )
-    train = [clip for clip in clips if clip.split in (None, "train")]
-    test = [clip for clip in clips if clip.split not in (None, "train")]
-    heard, truth = answers_of(bundle, train, task)
+    train = read_items(bundle, [clip for clip in clips if clip.split in (None, "train")], task)
+    held_out = [clip for clip in clips if clip.split not in (None, "train")]
+    test = read_items(bundle, held_out, task) if held_out else None
+    heard = answers_of(bundle, train, task)
     changes = {
-        view: adapt_head(answers.vectors, answers.logits, truth[answers.rows])
+        view: adapt_head(answers.vectors, answers.logits, train.targets[answers.rows])
         for view, answers in heard.items()
         if view != VOTE
     }
     for view, change in changes.items():
         _apply(cast(LinearHead, _head(model, view)), change)
-    adapted = _write(bundle, model, out, name, CorpusInfo(name=name, licence=licence, clips=len(train)))
-    if test:
-        (before, target), (after, _) = (answers_of(b, test, task) for b in (bundle, adapted))
-        said = [uar(target, found[VOTE].logits.argmax(axis=1)) for found in (before, after)]
-        return Adapted(adapted, said[0], said[1], len(test), True)
-    view = max(changes, key=lambda name: len(heard[name].rows))
-    target = truth[heard[view].rows]
-    said = [uar(target, logits.argmax(axis=1)) for logits in (heard[view].logits, changes[view].left_out)]
-    return Adapted(adapted, said[0], said[1], len(target), False)
+    corpora = (*bundle.info.corpora, CorpusInfo(name=name, licence=licence, clips=len(train.targets)))
+    told = {"name": name, "corpora": corpora, "leaks": (*bundle.info.leaks, *leaks)}
+    adapted = _write(bundle, model, out, bundle.info.model_copy(update=told))
+    if test is None:
+        view = max(changes, key=lambda name: len(heard[name].rows))
+        said = (heard[view].logits, changes[view].left_out)
+        before, after = (uar(train.targets[heard[view].rows], logits.argmax(axis=1)) for logits in said)
+        return Adapted(adapted, before, after, len(heard[view].rows), False, train.unreadable)
+    before, after = (score(each, test, task) for each in (bundle, adapted))
+    adapted = _calibrated(adapted, test, task)
+    return Adapted(adapted, before, after, len(test.targets), True, {**train.unreadable, **test.unreadable})
+
+
+def score(bundle: Bundle, items: Items, task: TaskInfo) -> float:
+    """UAR of a bundle's vote."""
+    vote = answers_of(bundle, items, task)[VOTE]
+    return uar(items.targets[vote.rows], vote.logits.argmax(axis=1))
+
+
+@dataclass(frozen=True)
+class Items:
+    """Clips with one known class of a task that could be read: their classes [N]; and what was left out."""
+
+    clips: tuple[Clip, ...]
+    targets: NDArray[np.int64]
+    cache: MediaCache
+    unreadable: Mapping[ClipKey, AffettoError]
+
+    def inputs(self) -> Iterator[Inputs]:
+        """Each clip as the parts of a bundle take it."""
+        return (self.cache.inputs(clip) for clip in self.clips)
+
+
+def read_items(bundle: Bundle, clips: Sequence[Clip], task: TaskInfo) -> Items:
+    """The clips that have one class of the task and a modality of the bundle's, decoded.
+
+    Raises DataError `label_unknown`, `corpus_unreadable`; `nothing_to_predict` where none is left.
+    """
+    wanted = TaskConfig(task.name, labels=task.labels)
+    config, modalities = load_config(bundle), set(bundle.info.parts.modalities())
+    labelled = [
+        (clip, label)
+        for clip in clips
+        if (label := single_label(clip, wanted)) is not None and modalities & set(clip.modalities())
+    ]
+    cache = MediaCache(config, load_tokenizer(bundle.read("tokenizer.json")) if config.text else None)
+    unreadable = cache.add([clip for clip, _ in labelled])
+    kept = [(clip, label) for clip, label in labelled if (clip.corpus, clip.id) not in unreadable]
+    if not kept:
+        raise DataError(
+            "nothing_to_predict", f"no clip with a known {task.name} that the model reads: add some"
+        )
+    targets = np.array([task.labels.index(label) for _, label in kept], np.int64)
+    return Items(tuple(clip for clip, _ in kept), targets, cache, unreadable)
 
 
 @dataclass(frozen=True)
@@ -138,28 +203,15 @@ class ViewAnswers:
     logits: Doubles
 
 
-def answers_of(
-    bundle: Bundle, clips: Sequence[Clip], task: TaskInfo
-) -> tuple[dict[str, ViewAnswers], NDArray[np.int64]]:
-    """What each view of a task says of clips that have it, and the vote; and the clips' classes [N].
+def answers_of(bundle: Bundle, items: Items, task: TaskInfo) -> dict[str, ViewAnswers]:
+    """What each view of a task says of the items that it reads, and the vote.
 
-    `fused` is asked of clips with several modalities: of one alone, that one's view knows best.
+    `fused` is asked of items with several modalities: of one alone, that one's view knows best.
     """
-    wanted = TaskConfig(task.name, labels=task.labels)
-    labels = [single_label(clip, wanted) for clip in clips]
-    known = [clip for clip, label in zip(clips, labels, strict=True) if label is not None]
-    targets = np.array([task.labels.index(label) for label in labels if label is not None], np.int64)
-    config = load_config(bundle)
-    tokenizer = load_tokenizer(bundle.read("tokenizer.json")) if config.text else None
-    cache = MediaCache(config, tokenizer)
-    unreadable = cache.add(known)
-    kept = [row for row, clip in enumerate(known) if (clip.corpus, clip.id) not in unreadable]
     precision = bundle.precisions()[0]
     names = (*bundle.info.parts.modalities(), FUSION)
     parts = Parts({part: bundle.read_part(part, precision) for part in names})
-    tracks = parts.encode_items(cache.inputs(known[row]) for row in kept)
-    if not any(tracks):
-        raise DataError("nothing_to_predict", "no clip with a known emotion that the model reads: add some")
+    tracks = parts.encode_items(items.inputs())
     outputs = [parts.fuse(track) for track in tracks]
     found = {}
     for view in (*task.views, VOTE):
@@ -168,7 +220,7 @@ def answers_of(
             vectors = [outputs[row].get(f"embedding.{view}", np.zeros((1, 0)))[0] for row in rows]
             logits = [outputs[row][f"{task.name}.{view}"][0] for row in rows]
             found[view] = ViewAnswers(np.array(rows), np.array(vectors, float), np.array(logits, float))
-    return found, targets[kept]
+    return found
 
 
 def _answers(view: str, given: Sequence[str]) -> bool:
@@ -228,7 +280,7 @@ def _apply(head: LinearHead, change: HeadChange) -> None:
         head.out.bias.add_(torch.from_numpy(change.bias).to(head.out.bias.dtype))
 
 
-def _write(bundle: Bundle, model: Recogniser, out: str | Path, name: str, corpus: CorpusInfo) -> Bundle:
+def _write(bundle: Bundle, model: Recogniser, out: str | Path, info: BundleInfo) -> Bundle:
     """The bundle with the model's heads: its fusion made anew, its encoders byte for byte."""
     twin = rounded(model)
     fusion = export_fusion(twin)
@@ -236,10 +288,27 @@ def _write(bundle: Bundle, model: Recogniser, out: str | Path, name: str, corpus
     files = {file: bundle.read(file) for file in bundle.info.files}
     files |= {part_file(FUSION, precision): made[precision] for precision in bundle.precisions()}
     files |= weight_files(twin)
-    info = bundle.info.model_copy(update={"name": name, "corpora": (*bundle.info.corpora, corpus)})
-    card = Card(
-        trained=f"The heads of `{bundle.info.name}` ({bundle.sha256[:12]}), adapted to {corpus.clips} clips.",
-        limits=("Calibration and the comparison of exported parts are those of the bundle it began as.",),
-    )
-    files[README] = render_card(info, card, json.loads(files.get(PARITY, b"{}"))).encode()
+    files[README] = render_card(info, _card(info, ()), json.loads(files.get(PARITY, b"{}"))).encode()
     return write_bundle_folder(out, info, files)
+
+
+def _calibrated(bundle: Bundle, items: Items, task: TaskInfo) -> Bundle:
+    """The bundle, written again with calibration for the subsets of modalities that enough items have."""
+    shares = np.eye(len(task.labels))[items.targets]
+    labelled = [Labelled(i, {task.name: share}) for i, share in zip(items.inputs(), shares, strict=True)]
+    fitted = fit_calibration(bundle, labelled)
+    subsets = sorted({subset for tasks in fitted.values() for subset in tasks.get(task.name, {})})
+    calibration = refitted(bundle.info.calibration, fitted)
+    return with_calibration(bundle, bundle.path, calibration, _card(bundle.info, subsets))
+
+
+def _card(info: BundleInfo, calibrated: Sequence[str]) -> Card:
+    """What the card of an adapted bundle says; `calibrated` are the subsets whose calibration is of held-out clips."""
+    *_, corpus = info.corpora
+    subsets = f"but for {', '.join(calibrated)}, fitted on held-out clips, " if calibrated else ""
+    return Card(
+        trained=f"The heads were adapted to the {corpus.clips} clips of {corpus.name}, the last corpus named.",
+        limits=(
+            f"Calibration, {subsets}and the comparison of exported parts are those of the bundle it began as.",
+        ),
+    )

@@ -50,6 +50,20 @@ def fit_calibration(
     return found
 
 
+def refitted(
+    before: Mapping[str, Mapping[str, Mapping[str, Calibration]]],
+    fitted: Mapping[str, Mapping[str, Mapping[str, Calibration]]],
+) -> dict[str, dict[str, dict[str, Calibration]]]:
+    """A bundle's calibration with what was fitted in the place of what it had; all else stays."""
+    return {
+        precision: {
+            task: {**before.get(precision, {}).get(task, {}), **fitted.get(precision, {}).get(task, {})}
+            for task in {**before.get(precision, {}), **fitted.get(precision, {})}
+        }
+        for precision in {**before, **fitted}
+    }
+
+
 def _by_subset(
     task: TaskInfo,
     runner: Parts,

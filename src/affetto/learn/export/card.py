@@ -130,8 +130,9 @@ def _calibration(info: BundleInfo) -> str:
 
 
 def _standing_limits(info: BundleInfo) -> list[str]:
-    """What holds for every bundle."""
+    """What holds for every bundle, and what its training was allowed."""
     limits = [
+        *(f"Trained although {leak}: figures on those splits are too good." for leak in info.leaks),
         "It tells how an expression is commonly read, not what a person feels.",
         "Figures on acted speech do not carry over to spontaneous speech.",
         "In the EU, inferring emotions at work and in education is prohibited except for medical or safety "

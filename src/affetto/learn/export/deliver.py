@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from affetto.bundle import Bundle, CorpusInfo
+from affetto.bundle import Bundle, BundleInfo, CorpusInfo, open_bundle, part_file
 from affetto.data.audit import check_leaks
 from affetto.data.manifest import Corpus
-from affetto.learn.export.calibrate import Labelled, fit_calibration
+from affetto.learn.config import ModelConfig
+from affetto.learn.export.calibrate import Labelled, fit_calibration, refitted
 from affetto.learn.export.card import Card
-from affetto.learn.export.writer import Facts, with_calibration, write_bundle
+from affetto.learn.export.writer import Facts, load_config, with_calibration, write_bundle
 from affetto.learn.training.loop import FitResult
 from affetto.learn.training.pairing import pair_by_label
 from affetto.learn.training.randomness import generator
@@ -35,8 +37,13 @@ def deliver(
     """Write the run's bundle, calibrated per precision and subset of modalities on its validation clips.
 
     Without validation clips int8 takes its scales from training clips; the bundle is not calibrated, and says
-    so. Raises what `write_bundle` raises.
+    so. A run that began with a bundle leaves what it did not touch: its other corpora, reserved people and
+    languages, the parts of modalities that no stage trained, and calibration where it has too few clips of its
+    own. Raises what `write_bundle` raises.
     """
+    start = result.config.train.start_from
+    base = open_bundle(start) if start is not None else None
+    alike = base is not None and _without_tasks(load_config(base)) == _without_tasks(result.config.model)
     alone, composed = _chosen(result, clips, "validation")
     rng = generator(result.config.seed, "export")
     source = composed or alone or _chosen(result, clips, "train")[0]
@@ -45,10 +52,12 @@ def deliver(
         result.recogniser,
         result.config.model,
         out,
-        _facts(result, clips, corpora, version),
+        _facts(result, clips, corpora, version, None if base is None else base.info),
         tokenizer=None if result.tokenizer is None else result.tokenizer.to_str().encode(),
         examples=[result.cache.inputs(clip) for clip in examples],
         truth=_truth(result, examples),
+        calibration=base.info.calibration if base is not None and alike else None,
+        kept=_untouched(result, base) if base is not None and alike else {},
     )
     if not alone:
         return bundle
@@ -64,7 +73,24 @@ def deliver(
         )
         for clip in [*alone, *composed]
     ]
-    return with_calibration(bundle, out, fit_calibration(bundle, items), _card(result, clips))
+    calibration = refitted(bundle.info.calibration, fit_calibration(bundle, items))
+    return with_calibration(bundle, out, calibration, _card(result))
+
+
+def _without_tasks(model: ModelConfig) -> ModelConfig:
+    return replace(model, tasks=())
+
+
+def _untouched(result: FitResult, base: Bundle) -> dict[str, bytes]:
+    """Files of the parts that are those of the bundle that the run began with, byte for byte."""
+    trained = {name for stage in result.config.train.stages for name in stage.modalities}
+    parts = [
+        part_file(name, precision)
+        for name in base.info.parts.modalities()
+        if name not in trained
+        for precision in base.precisions()
+    ]
+    return {name: base.read(name) for name in parts}
 
 
 def _chosen(result: FitResult, clips: Sequence[Clip], split: str) -> tuple[list[Clip], list[Clip]]:
@@ -102,34 +128,38 @@ def _truth(result: FitResult, clips: Sequence[Clip]) -> list[int] | None:
     return [task.labels.index(name) for name in known] if known and len(known) == len(classes) else None
 
 
-def _facts(result: FitResult, clips: Sequence[Clip], corpora: Sequence[Corpus], version: str) -> Facts:
+def _facts(
+    result: FitResult, clips: Sequence[Clip], corpora: Sequence[Corpus], version: str, base: BundleInfo | None
+) -> Facts:
     config = result.config
     trained = [clip for clip in clips if clip.split in (None, "train")]
     # Text that is labelled with its language alone teaches what the model does not read.
     told = [clip for clip in trained if set(clip.labels) - {"language"}]
     written = {clip.language for clip in told if "text" in clip.modalities()}
+    leaks = tuple(leak.message for leak in check_leaks(clips, allowed=config.data.allow_leaks))
+    own = tuple(
+        CorpusInfo(name=c.name, licence=c.licence, clips=sum(clip.corpus == c.name for clip in trained))
+        for c in corpora
+    )
+    if base is not None:
+        written |= set(base.parts.text.languages) if base.parts.text else set()
+        own, leaks = (*base.corpora, *own), (*base.leaks, *leaks)
     return Facts(
         name=config.name,
         version=version,
-        licence=config.licence or "; ".join(dict.fromkeys(corpus.licence for corpus in corpora)),
+        licence=config.licence or "; ".join(dict.fromkeys(corpus.licence for corpus in own)),
         languages=tuple(sorted(name for name in written if name)) or ("und",),
-        corpora=tuple(
-            CorpusInfo(name=c.name, licence=c.licence, clips=sum(clip.corpus == c.name for clip in trained))
-            for c in corpora
-        ),
-        reserved=config.data.reserved,
-        card=_card(result, clips),
+        corpora=own,
+        reserved={**(base.reserved if base else {}), **config.data.reserved},
+        leaks=leaks,
+        card=_card(result),
     )
 
 
-def _card(result: FitResult, clips: Sequence[Clip]) -> Card:
+def _card(result: FitResult) -> Card:
     scores: Mapping[str, float] = result.scores
     lines = ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if ".vote." not in name)
     return Card(
         trained=f"Experiment `{result.config.name}`, seed {result.config.seed}. On held-out people while "
         f"training: {lines or 'nothing measured'}.",
-        limits=tuple(
-            f"Trained although {leak.message}: figures on those splits are too good."
-            for leak in check_leaks(clips, allowed=result.config.data.allow_leaks)
-        ),
     )

@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import safetensors.torch
@@ -64,6 +65,7 @@ class Facts:
     languages: tuple[str, ...] = ()
     corpora: tuple[CorpusInfo, ...] = ()
     reserved: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    leaks: tuple[str, ...] = ()
     card: Card = field(default_factory=Card)
 
 
@@ -78,18 +80,20 @@ def write_bundle(
     truth: Sequence[int] | None = None,
     calibration: Mapping[str, Mapping[str, Mapping[str, Calibration]]] | None = None,
     precisions: Sequence[str] = PRECISIONS,
+    kept: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Bundle:
     """Export, quantise, compare, and write the bundle of a trained model; the model itself is not changed.
 
     tokenizer: the bytes of tokenizer.json, for a model that reads text. examples: items of typical media
     (prepared inputs, any subset each), which give int8 its scales and its comparison with fp32; truth: their
     emotions, as places among the task's labels. calibration: see `BundleInfo`; `calibrate.fit_calibration`
-    wants a bundle first, and `with_calibration` then adds it. precisions: the parts that the bundle keeps.
+    wants a bundle first, and `with_calibration` then adds it. precisions: the parts that the bundle keeps. kept:
+    files of parts that are there already, and the same, such as those of an earlier bundle.
 
     Raises TrainingError `parity_failed`, BundleError `output_unwritable`, `run_exists`, `bundle_invalid`.
     """
     twin = rounded(model)
-    parts, parity = _make_parts(twin, config, precisions, examples, truth)
+    parts, parity = _make_parts(twin, config, precisions, examples, truth, kept)
     info = BundleInfo(
         name=facts.name,
         version=facts.version,
@@ -101,6 +105,7 @@ def write_bundle(
         calibration=calibration or {},
         corpora=facts.corpora,
         reserved=facts.reserved,
+        leaks=facts.leaks,
     )
     files = {
         **parts,
@@ -210,6 +215,7 @@ def _make_parts(
     precisions: Sequence[str],
     examples: Sequence[Inputs],
     truth: Sequence[int] | None,
+    kept: Mapping[str, bytes] = MappingProxyType({}),
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Files of the parts, and what parity.json says of them."""
     picture = config.vision.size if config.vision else 0
@@ -223,8 +229,15 @@ def _make_parts(
     files = {part_file(name, "fp32"): data for name, data in fp32.items()} if "fp32" in precisions else {}
     if "int8" in precisions:
         attend = [part for part, backbone in backbones(model).items() if backbone.family != "resnet"]
-        quantised = {name: _quantise(name, data, examples, name in attend) for name, data in fp32.items()}
-        int8 = {name: part.model for name, part in quantised.items()}
+        quantised = {
+            name: _quantise(name, data, examples, name in attend)
+            for name, data in fp32.items()
+            if part_file(name, "int8") not in kept
+        }
+        int8 = {
+            name: quantised[name].model if name in quantised else kept[part_file(name, "int8")]
+            for name in fp32
+        }
         files |= {part_file(name, "int8"): data for name, data in int8.items()}
         parity["quantised"] = {n: {"int8": q.quantised, "fp32": dict(q.left)} for n, q in quantised.items()}
         parity["int8_vs_fp32"] = compare_precisions(fp32, int8, examples, truth, task=config.tasks[0].name)

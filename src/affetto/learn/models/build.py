@@ -21,6 +21,7 @@ from affetto.learn.encoders.pretrained.backbone import Backbone
 from affetto.learn.encoders.pretrained.source import open_backbone, open_tokenizer, rebuild_backbone
 from affetto.learn.encoders.text import load_vectors
 from affetto.learn.fusion import FUSED, FUSIONS, VOTES
+from affetto.learn.layers.low_rank import add_corrections, merge_corrections
 from affetto.learn.models.recogniser import Recogniser
 from affetto.learn.models.reconstructor import Reconstructor
 
@@ -88,6 +89,17 @@ def add_adapters(recogniser: Recogniser, config: ModelConfig) -> None:
         lora = getattr(config, name).backbone.lora
         if lora is not None:
             backbone.adapt(rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets)
+
+
+def learn_corrections(recogniser: Recogniser, rank: int) -> None:
+    """Let encoders and fusion learn no more than corrections of low rank to the weights that they have now."""
+    for part in (*recogniser.encoders.values(), recogniser.fusion):
+        add_corrections(part, rank)
+
+
+def write_corrections(recogniser: Recogniser) -> None:
+    """Write what `learn_corrections` let the model learn into its weights, if anything."""
+    merge_corrections(recogniser)
 
 
 def backbones(recogniser: Recogniser) -> dict[str, Backbone]:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from affetto.data.corpora import read_corpus
+from affetto.data.folds import Fold, Unit, make_folds
 from affetto.data.manifest import Corpus
-from affetto.data.splits import folds_by_speaker, hold_out_corpus, reserve, split_by_speaker
+from affetto.data.splits import hold_out_corpus, reserve, split_by_speaker
 from affetto.errors import ConfigError
 from affetto.learn.config import CorpusConfig, DataConfig
 from affetto.records import Clip
@@ -35,13 +36,16 @@ def split_clips(clips: Sequence[Clip], data: DataConfig, seed: int = 0) -> list[
 
     Reserved people, the fold and the corpus that are held out, and official test sets are "test". Official
     validation sets stay. Of other corpora a share `validation` of the speakers (of the texts or ids, where
-    there are no speakers) is drawn. Raises DataError `split_impossible`.
+    there are no speakers) is drawn. Clips that a fold can neither test nor train on are left out. Raises
+    DataError `split_impossible`.
     """
     clips = reserve(clips, data.reserved)
     if data.hold_out is not None:
         clips = hold_out_corpus(clips, data.hold_out)
     if data.folds is not None and data.fold is not None:
-        clips = _hold_out_fold(clips, data.folds, data.fold)
+        fold = folds_of(clips, data.fold_by, data.folds)[data.fold]
+        rest = split_clips(fold.rest, replace(data, reserved={}, hold_out=None, folds=None, fold=None), seed)
+        return [*rest, *(replace(clip, split="test") for clip in fold.test)]
     if data.validation in (0.0, 1.0):
         only = "train" if data.validation == 0.0 else "validation"
         return [clip if clip.split else replace(clip, split=only) for clip in clips]
@@ -65,16 +69,14 @@ def _as_configured(clip: Clip, config: CorpusConfig) -> Clip:
     )
 
 
-def _hold_out_fold(clips: Sequence[Clip], folds: int, fold: int) -> list[Clip]:
-    """Fold `fold` of every speech corpus's speakers as the test set; people set apart before stay there."""
-    spoken = [clip for clip in clips if _can_be_dealt(clip)]
-    held_out = {(clip.corpus, clip.speaker) for clip in folds_by_speaker(spoken, folds)[fold]}
+def folds_of(clips: Sequence[Clip], by: Unit, number: int | None) -> list[Fold]:
+    """The folds of clips that have no split: of those with speech, where there are any. The others, people set
+    apart before among them, are in the `rest` of every fold.
 
-    def is_held_out(clip: Clip) -> bool:
-        return _can_be_dealt(clip) and (clip.corpus, clip.speaker) in held_out
-
-    return [replace(clip, split="test") if is_held_out(clip) else clip for clip in clips]
-
-
-def _can_be_dealt(clip: Clip) -> bool:
-    return "speech" in clip.modalities() and clip.speaker is not None and clip.split is None
+    Raises DataError `split_impossible`, also for a number of folds that there are not.
+    """
+    free = [clip for clip in clips if clip.split is None]
+    dealt = [clip for clip in free if "speech" in clip.modalities() and clip.speaker is not None] or free
+    kept = {id(clip) for clip in dealt}
+    others = tuple(clip for clip in clips if id(clip) not in kept)
+    return [Fold(fold.test, (*fold.rest, *others)) for fold in make_folds(dealt, by, number)]

@@ -21,7 +21,14 @@ from affetto.errors import AffettoError, ConfigError
 from affetto.features.text import load_tokenizer, train_tokenizer
 from affetto.learn import ranks
 from affetto.learn.config import ExperimentConfig, ModelConfig, StageConfig, TrainConfig
-from affetto.learn.models.build import add_adapters, backbones, build_recogniser, pretrained_tokenizer
+from affetto.learn.models.build import (
+    add_adapters,
+    backbones,
+    build_recogniser,
+    learn_corrections,
+    pretrained_tokenizer,
+    write_corrections,
+)
 from affetto.learn.models.recogniser import Recogniser
 from affetto.learn.training.checkpoint import restore_last
 from affetto.learn.training.display import Display
@@ -242,6 +249,7 @@ def _result(run: Run, unreadable: Mapping[ClipKey, AffettoError]) -> FitResult:
     for name, backbone in backbones(run.recogniser).items():
         if backbone.adapted and run.folder.writes:
             backbone.save_adapter(run.folder.path / "adapters" / name)
+    write_corrections(run.recogniser)
     run.recogniser.requires_grad_(True).eval()
     clips = [clip for clip in run.clips if clip.split == "validation" and clip.modalities()]
     clips = [clip for clip in clips if set(clip.modalities()) & set(run.config.model.modalities)]
@@ -298,6 +306,8 @@ def _build(config: ExperimentConfig, cache: MediaCache, folder: RunFolder, start
     if start is not None:
         _take_over(recogniser, start.weights)
     add_adapters(recogniser, config.model)
+    if config.train.low_rank is not None:
+        learn_corrections(recogniser, config.train.low_rank)
     return recogniser
 
 
