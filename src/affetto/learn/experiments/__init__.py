@@ -13,7 +13,7 @@ EXPERIMENTS = {
     "mosi": "affetto.learn.experiments.mosi:mosi",
     "digits": "affetto.learn.experiments.digits:digits",
     "speech": "affetto.learn.experiments.default:speech",
-    "distil_text": "affetto.learn.experiments.text:distil_text",
+    "distil_text": "affetto.learn.experiments.default:distil_text",
     "text_lora": "affetto.learn.experiments.text:text_lora",
     "tiny": "affetto.learn.experiments.tiny:tiny",
 }

@@ -1,9 +1,11 @@
 """The experiment behind the bundle that ships: speech, text and face, then their fusion.
 
+    affetto train text_lora --set data.root=DIR --set model.text.backbone.path=FOLDER -o runs/text_lora
     affetto train default --set data.root=DIR
 
-Needs the corpora below as folders of DIR; takes under an hour on 2 CPU cores. What it reaches, and what was
-tried on the way, stands in docs/default-model.md.
+Needs the corpora below as folders of DIR, and a teacher for its text part, which the first command trains (see
+`experiments/text.py`). What it reaches, what it takes, and what was tried on the way, stands in
+docs/default-model.md.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from affetto.learn.config import (
     AugmentConfig,
     CorpusConfig,
     DataConfig,
+    DistilConfig,
     ExperimentConfig,
     FusionConfig,
     ModelConfig,
@@ -29,7 +32,10 @@ from affetto.learn.config import (
 #: People whom no shipped bundle has heard: tests and demonstrations are theirs.
 RESERVED = {"ravdess": ("15", "16"), "nemo": ("SM0", "KD0"), "emodb": ("15", "16")}
 
-#: XED's projected subtitles say nothing of emotion here; they teach which text is not English.
+#: What `text_lora` writes.
+TEACHER = "runs/text_lora/bundle"
+#: Of XED's English subtitles the teacher's answers are used, never the labels. The projected ones say nothing of
+#: emotion here; they teach which text is not English.
 FOREIGN = ("ar", "de", "es", "fr", "it", "nl", "pl", "pt", "tr")
 
 _SPOKEN = (
@@ -40,7 +46,7 @@ _SPOKEN = (
 )
 _WRITTEN = (
     CorpusConfig("goemotions", "text_goemotions"),
-    CorpusConfig("xed", "text_xed", weight=0.3, options={"languages": FOREIGN}, tasks=("language",)),
+    CorpusConfig("xed", "text_xed", weight=0.6, options={"languages": ("en", *FOREIGN)}, tasks=("language",)),
 )
 _FACES = (CorpusConfig("ferplus", "ferplus_faces", test_split="validation"),)
 
@@ -50,7 +56,7 @@ _LANGUAGE = TaskConfig("language", labels=("en", "other"), views=("text",), weig
 _SPEECH = StageConfig(
     "speech",
     ("speech",),
-    steps=2000,
+    steps=5000,
     batch_size=32,
     lr=3e-3,
     weight_decay=0.02,
@@ -59,18 +65,19 @@ _SPEECH = StageConfig(
     ema=0.996,
     balance=0.7,
     label_smoothing=0.1,
-    validate_every=500,
+    validate_every=1000,
 )
 _TEXT = StageConfig(
     "text",
     ("text",),
-    steps=2400,
+    steps=6000,
     batch_size=64,
     lr=1e-3,
     weight_decay=0.05,
     ema=0.998,
     balance=0.3,
-    validate_every=600,
+    validate_every=2000,
+    distil=DistilConfig(TEACHER, languages=("en",), weight=0.7, features=1.0),
 )
 _VISION = StageConfig(
     "vision",
@@ -156,4 +163,16 @@ def speech() -> ExperimentConfig:
             tasks=(_EMOTION,),
         ),
         train=TrainConfig(stages=(_SPEECH,)),
+    )
+
+
+def distil_text() -> ExperimentConfig:
+    """The text stage of `default` alone."""
+    whole = default()
+    return replace(
+        whole,
+        name="distil_text",
+        data=replace(whole.data, corpora=_WRITTEN, reserved={}),
+        model=replace(whole.model, speech=None, vision=None, fusion=FusionConfig(name="late", dropout=0.3)),
+        train=TrainConfig(stages=(_TEXT,)),
     )

@@ -1,9 +1,8 @@
-"""Text alone: a pretrained sentence encoder tuned by LoRA, and the shipped text encoder taught by it.
+"""Text alone: a pretrained sentence encoder tuned by LoRA, the teacher of the shipped text encoder.
 
     affetto train text_lora --set data.root=DIR --set model.text.backbone.path=FOLDER -o runs/text_lora
-    affetto train distil_text --set data.root=DIR --set train.stages.0.distil.teacher=runs/text_lora/bundle
 
-What they reach stands in docs/fine-tuning.md.
+What it reaches stands in docs/fine-tuning.md.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from affetto.learn.config import (
     AugmentConfig,
     BackboneConfig,
     CorpusConfig,
-    DistilConfig,
     ExperimentConfig,
     FusionConfig,
     LoraConfig,
@@ -22,7 +20,7 @@ from affetto.learn.config import (
     TextConfig,
     TrainConfig,
 )
-from affetto.learn.experiments.default import FOREIGN, default
+from affetto.learn.experiments.default import default
 
 _GOEMOTIONS = CorpusConfig("goemotions", "text_goemotions")
 
@@ -62,38 +60,6 @@ def text_lora() -> ExperimentConfig:
                     warmup=0.06,
                     balance=0.3,
                     validate_every=600,
-                ),
-            )
-        ),
-    )
-
-
-def distil_text() -> ExperimentConfig:
-    """The text part of `default`, taught by `text_lora` on GoEmotions and on XED's English subtitles.
-
-    Of XED the teacher's answers are used, never the labels.
-    """
-    whole = default()
-    xed = CorpusConfig(
-        "xed", "text_xed", weight=0.6, options={"languages": ("en", *FOREIGN)}, tasks=("language",)
-    )
-    return ExperimentConfig(
-        name="distil_text",
-        data=replace(whole.data, corpora=(_GOEMOTIONS, xed), reserved={}),
-        model=replace(whole.model, speech=None, vision=None, fusion=FusionConfig(name="late", dropout=0.3)),
-        train=TrainConfig(
-            stages=(
-                StageConfig(
-                    "text",
-                    ("text",),
-                    steps=6000,
-                    batch_size=64,
-                    lr=1e-3,
-                    weight_decay=0.05,
-                    ema=0.998,
-                    balance=0.3,
-                    validate_every=2000,
-                    distil=DistilConfig("runs/text_lora/bundle", languages=("en",), weight=0.7, features=1.0),
                 ),
             )
         ),
