@@ -11,27 +11,25 @@ import hashlib
 import json
 import math
 import os
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Literal
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from affetto.bundle_storage import CONTRACT, BundleStorage
 from affetto.errors import BundleError
 from affetto.onnx_file import has_nan, points_outside
 from affetto.records import MODALITIES
 
 FORMAT_VERSION = 1
 PRECISIONS: tuple[str, ...] = ("int8", "fp32")
-CONTRACT = "bundle.json"
 FUSION = "fusion"
 DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
 
 _SUFFIXES = (".onnx", ".safetensors", ".json", ".md")
 _CONTRACT_LIMIT = 4 << 20  # bytes; a contract is some kilobytes
-_BUNDLE_LIMIT = 4 << 30  # bytes a zip may unpack to
 
 
 class SpeechPart(BaseModel, frozen=True, extra="forbid"):
@@ -242,7 +240,7 @@ class Bundle:
             raise BundleError(
                 "bundle_not_found", f"{self.path} holds no {name}: it has {', '.join(self.info.files)}"
             )
-        with _Storage(self.path) as storage, storage.open(name) as stream:
+        with BundleStorage(self.path) as storage, storage.open(name) as stream:
             data = stream.read()
         _verify(self.path, name, hashlib.sha256(data).hexdigest(), self.info.files[name])
         return data
@@ -289,7 +287,7 @@ def open_bundle(path: str | Path | None = None) -> Bundle:
     sha256 differs).
     """
     root = DEFAULT_BUNDLE if path is None else Path(path)
-    with _Storage(root) as storage:
+    with BundleStorage(root) as storage:
         if not storage.has(CONTRACT):
             raise BundleError(
                 "bundle_not_found", f"{root} is not a bundle: expected a folder or zip with {CONTRACT}"
@@ -323,68 +321,6 @@ def describe(bundle: Bundle) -> str:
     ]
     lines += [f"never trained on {', '.join(people)} of {corpus}" for corpus, people in info.reserved.items()]
     return "\n".join(lines)
-
-
-class _Storage:
-    """Files of a bundle, in a folder or in a zip; nothing outside either can be reached."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._zip: zipfile.ZipFile | None = None
-        self._members: dict[str, zipfile.ZipInfo] = {}
-        if root.is_file():
-            self._open_zip()
-        elif not root.is_dir():
-            raise BundleError(
-                "bundle_not_found", f"{root} does not exist: expected the folder or zip of a bundle"
-            )
-
-    def __enter__(self) -> _Storage:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._zip is not None:
-            self._zip.close()
-
-    def has(self, name: str) -> bool:
-        return name in self._members if self._zip is not None else (self._root / name).is_file()
-
-    def open(self, name: str) -> IO[bytes]:
-        try:
-            if self._zip is not None:
-                return self._zip.open(self._members[name])
-            target = (self._root / name).resolve()
-            if not target.is_relative_to(self._root.resolve()):
-                raise BundleError(
-                    "bundle_invalid", f"{self._root}: {name} is a link out of the bundle; refused"
-                )
-            return target.open("rb")
-        except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-            raise BundleError("bundle_invalid", f"{self._root}: {name} cannot be read: {error}") from error
-
-    def _open_zip(self) -> None:
-        try:
-            self._zip = zipfile.ZipFile(self._root)
-        except (OSError, zipfile.BadZipFile) as error:
-            raise BundleError(
-                "bundle_not_found", f"{self._root} is neither a folder nor a zip of a bundle"
-            ) from error
-        entries = [entry for entry in self._zip.infolist() if not entry.is_dir()]
-        for entry in entries:
-            if PurePosixPath(entry.filename).is_absolute() or ".." in entry.filename.replace("\\", "/").split(
-                "/"
-            ):
-                raise BundleError(
-                    "bundle_invalid", f"{self._root}: member {entry.filename!r} leaves the zip; refused"
-                )
-        if sum(entry.file_size for entry in entries) > _BUNDLE_LIMIT:
-            raise BundleError(
-                "bundle_invalid", f"{self._root} unpacks to more than {_BUNDLE_LIMIT >> 30} GiB; refused"
-            )
-        # A zip made of the folder itself has one folder at its top.
-        tops = [entry.filename for entry in entries if PurePosixPath(entry.filename).name == CONTRACT]
-        prefix = min(tops, key=len, default=CONTRACT).removesuffix(CONTRACT)
-        self._members = {e.filename.removeprefix(prefix): e for e in entries if e.filename.startswith(prefix)}
 
 
 def _parse_contract(root: Path, contract: bytes) -> BundleInfo:

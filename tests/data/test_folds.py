@@ -11,7 +11,7 @@ from affetto.records import Clip
 CLIPS = [
     Clip(
         f"{speaker}{sentence}",
-        text=f"Sentence  {sentence}" if sentence % 2 else f"sentence {sentence}",
+        text=f"Well, this is  number {sentence}!" if speaker % 2 else f"well this is number {sentence}",
         speaker=f"s{speaker}",
         corpus="c",
         attributes={"session": str(speaker // 2)},

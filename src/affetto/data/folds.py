@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from affetto.data.splits import folds_by_speaker
+from affetto.data.splits import folds_by_speaker, sentence_key
 from affetto.errors import DataError
 from affetto.records import Clip
 
@@ -82,4 +82,4 @@ def _unit(clip: Clip, by: Unit) -> _Key | None:
     sentence = clip.attributes.get("sentence")
     if sentence is not None:
         return (corpus, "named", sentence)
-    return ("", "said", " ".join(clip.text.casefold().split())) if clip.text else None
+    return ("", "said", sentence_key(clip.text)) if clip.text else None

@@ -116,6 +116,13 @@ def sentence(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
+def sentence_key(text: str) -> str:
+    """What two texts share that must not stand in two splits: the words where there are enough to tell, else all
+    but case and spaces."""
+    words = sentence(text)
+    return words if len(words.split()) >= LEAST_WORDS else " ".join(text.casefold().split())
+
+
 # --- who -------------------------------------------------------------------------------------------------
 
 
@@ -125,9 +132,7 @@ def _key(clip: Clip) -> Key:
     if clip.speaker is not None:
         return ("speaker", corpus, clip.speaker)
     if clip.text is not None and not clip.scripted:
-        words = sentence(clip.text)
-        told = len(words.split()) >= LEAST_WORDS
-        return ("text", "", words if told else " ".join(clip.text.casefold().split()))
+        return ("text", "", sentence_key(clip.text))
     return ("group", corpus, clip.group) if clip.group is not None else ("id", corpus, clip.id)
 
 

@@ -97,8 +97,9 @@ def adapt_head(vectors: Doubles, logits: Doubles, targets: NDArray[np.int64]) ->
         left_out = np.array(logits, np.float64)
         for fold in np.unique(folds):
             seen, unseen = folds != fold, folds == fold
-            weight, bias = _fit(vectors[seen], logits[seen], targets[seen], strength)
-            left_out[unseen] += vectors[unseen] @ weight.T + bias
+            if seen.any():
+                weight, bias = _fit(vectors[seen], logits[seen], targets[seen], strength)
+                left_out[unseen] += vectors[unseen] @ weight.T + bias
         if (loss := _loss(left_out, targets)) < best_loss:
             best, best_loss, best_left_out = strength, loss, left_out
     weight, bias = _fit(vectors, logits, targets, best)
