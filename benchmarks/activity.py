@@ -28,6 +28,22 @@ from affetto.align.activity import (
     speech_probability,
     speech_spans,
 )
+from affetto.learn.export.sounds import (
+    SOUNDS,
+    Array,
+    Rng,
+    Sound,
+    clicks,
+    drums,
+    gated,
+    harmonics,
+    in_noise,
+    noise,
+    notes,
+    seconds,
+    tune,
+    wobble,
+)
 from affetto.media import decode_audio
 
 RATE = 16_000
@@ -35,75 +51,10 @@ RESERVED = {"ravdess": {"15", "16"}, "nemo": {"SM0", "KD0"}, "emodb": {"15", "16
 EDGE = 0.05  # seconds around a marked edge that are not judged
 FALSE_ALARM_COST = 4.0  # of a sound taken for a voice, against a voice not heard
 
-Rng = np.random.Generator
-Array = np.ndarray
 Spans = list[tuple[float, float]]
 
 
 # --- sounds that are no speech ------------------------------------------------------------------------------
-
-
-def noise(n: int, rng: Rng, slope: float = 0.0) -> Array:
-    """Noise whose power falls by f^-slope: 0 white, 1 pink, 2 brown."""
-    spectrum = np.fft.rfft(rng.standard_normal(n))
-    spectrum /= np.maximum(np.arange(len(spectrum)) * RATE / n, 20) ** (slope / 2)
-    samples = np.fft.irfft(spectrum, n)
-    return samples / samples.std()
-
-
-def seconds(n: int) -> Array:
-    return np.arange(n) / RATE
-
-
-def harmonics(f0: Array | float, n: int, rng: Rng, timbre: str | None = None) -> Array:
-    """A periodic sound; `f0` in Hz, for each sample or for all."""
-    timbre = timbre or rng.choice(["sine", "saw", "odd", "organ", "soft"])
-    f0 = np.broadcast_to(np.asarray(f0, float), n)
-    phase = 2 * np.pi * np.cumsum(f0) / RATE
-    count = 1 if timbre == "sine" else max(1, min(int(7000 / f0.max()), 25))
-    weights = {
-        "sine": lambda k: 1.0,
-        "saw": lambda k: 1 / k,
-        "odd": lambda k: (k % 2) / k,
-        "organ": lambda k: float(k in (1, 2, 4, 8)),
-        "soft": lambda k: k**-1.5,
-    }[timbre]
-    parts = [weights(k) * np.sin(k * phase + rng.uniform(0, 6)) for k in range(1, count + 1)]
-    samples = np.sum(parts, axis=0)
-    return samples / max(samples.std(), 1e-9)
-
-
-def envelope(n: int, attack: float, decay: float, sustain: float) -> Array:
-    shape = sustain + (1 - sustain) * np.exp(-seconds(n) / decay)
-    shape *= np.minimum(seconds(n) / attack, 1)
-    return shape * np.minimum(seconds(n)[::-1] / 0.02, 1)
-
-
-def notes(n: int, rng: Rng, voices: int, play: Callable[[float, int], Array]) -> Array:
-    """A tune in a major scale at a tempo of its own; `play` makes a note of a pitch and a length."""
-    samples = np.zeros(n)
-    base, beat = rng.uniform(90, 350), rng.uniform(0.15, 0.6)
-    at = 0
-    while at < n:
-        length = min(int(beat * rng.choice([0.5, 1, 1, 2]) * RATE), n - at)
-        if length > RATE // 50:
-            for _ in range(voices):
-                step = rng.choice([0, 2, 4, 5, 7, 9, 11]) + 12 * rng.integers(0, 2)
-                shape = envelope(length, rng.uniform(0.003, 0.05), rng.uniform(0.1, 1), rng.uniform(0, 0.8))
-                samples[at : at + length] += play(base * 2 ** (step / 12), length) * shape * rng.uniform(0.5, 1)
-        at += length
-    return samples
-
-
-def drums(n: int, rng: Rng) -> Array:
-    samples = np.zeros(n)
-    for at in range(0, n, int(rng.uniform(0.1, 0.35) * RATE)):
-        t = seconds(min(RATE // 3, n - at))
-        kick = 2 * np.sin(2 * np.pi * (50 * t + 8 * np.exp(-30 * t))) * np.exp(-15 * t)
-        snare = rng.standard_normal(len(t)) * np.exp(-25 * t)
-        hat = np.diff(rng.standard_normal(len(t)), prepend=0) * np.exp(-60 * t)
-        samples[at : at + len(t)] += (kick, snare, hat, 0 * t)[rng.integers(0, 4)]
-    return samples
 
 
 def string(f0: float, n: int, rng: Rng) -> Array:
@@ -115,31 +66,6 @@ def string(f0: float, n: int, rng: Rng) -> Array:
         rows.append(row)
         row = 0.498 * (row + np.roll(row, 1))
     return np.concatenate(rows)[:n] * 3
-
-
-def gated(samples: Array, rng: Rng) -> Array:
-    """On and off in turn."""
-    return samples * (np.arange(len(samples)) // int(rng.uniform(0.1, 0.5) * RATE) % 2)
-
-
-def swept(n: int, rng: Rng) -> Array:
-    return rng.uniform(80, 500) * 2 ** (rng.uniform(0.3, 2) * np.sin(2 * np.pi * rng.uniform(0.1, 1.5) * seconds(n)))
-
-
-def wobble(n: int, rng: Rng, low: float, high: float) -> Array:
-    return 1 + rng.uniform(0.5, 1) * np.sin(2 * np.pi * rng.uniform(low, high) * seconds(n))
-
-
-def clicks(n: int, rng: Rng, per_second: float) -> Array:
-    samples = np.zeros(n)
-    places = rng.integers(0, n, max(int(n / RATE * per_second), 1))
-    samples[places] = rng.standard_normal(len(places))
-    return np.convolve(samples, rng.standard_normal(200) * np.exp(-np.arange(200) / 30), "same")
-
-
-def tune(n: int, rng: Rng, voices: int = 1) -> Array:
-    timbre = rng.choice(["sine", "saw", "odd", "organ", "soft"])
-    return notes(n, rng, voices, lambda f0, length: harmonics(f0, length, rng, timbre))
 
 
 def sung_tune(n: int, rng: Rng) -> Array:
@@ -189,19 +115,21 @@ def birds(n: int, rng: Rng) -> Array:
     return samples
 
 
-Sound = Callable[[int, Rng], Array]
-
+#: What the detector was fitted on.
 FITTED_SOUNDS: Mapping[str, Sound] = {
-    "white, pink, brown": lambda n, rng: noise(n, rng, rng.choice([0, 1, 2])),
-    "throbbing noise": lambda n, rng: noise(n, rng, rng.uniform(0, 1.5)) * wobble(n, rng, 0.5, 8),
-    "bursts of noise": lambda n, rng: gated(noise(n, rng, rng.uniform(0, 1.5)), rng),
-    "tone": lambda n, rng: harmonics(np.exp(rng.uniform(4.1, 8.3)), n, rng),
-    "sweep": lambda n, rng: harmonics(swept(n, rng), n, rng),
-    "hum": lambda n, rng: harmonics(50, n, rng, "saw") + 0.1 * noise(n, rng, 1),
-    "tune": tune,
-    "chords": lambda n, rng: tune(n, rng, 3),
-    "drums": drums,
-    "clicks": lambda n, rng: clicks(n, rng, rng.uniform(1, 20)),
+    name: SOUNDS[name]
+    for name in (
+        "white, pink, brown",
+        "throbbing noise",
+        "bursts of noise",
+        "tone",
+        "sweep",
+        "hum",
+        "tune",
+        "chords",
+        "drums",
+        "clicks",
+    )
 }
 MEASURED_SOUNDS: Mapping[str, Sound] = {
     "white noise": noise,
@@ -229,16 +157,11 @@ def sounds(kinds: Mapping[str, Sound], each: int, rng: Rng) -> Iterator[tuple[st
             if not name.startswith("room"):
                 samples = samples / np.abs(samples).max() * 10 ** (rng.uniform(-30, -1) / 20)
                 if rng.random() < 0.5:
-                    samples = with_noise(samples, rng.choice([10, 15, 20, 30]), rng)
+                    samples = in_noise(samples, rng.choice([10, 15, 20, 30]), rng)
             yield name, np.clip(samples, -1, 1).astype(np.float32)
 
 
 # --- speech -------------------------------------------------------------------------------------------------
-
-
-def with_noise(samples: Array, snr: float, rng: Rng) -> Array:
-    level = samples.std() * 10 ** (-snr / 20)
-    return samples + level * noise(len(samples), rng, rng.choice([0, 1, 2]))
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -283,7 +206,7 @@ def emodb(data: Path, count: int, *, reserved: bool, rng: Rng) -> Iterator[Array
 def in_a_room(samples: Array, snr: float, rng: Rng) -> tuple[Array, Spans]:
     """Speech with half a second to a second of the same noise before and after it."""
     before, after = (int(rng.uniform(0.5, 1) * RATE) for _ in range(2))
-    padded = with_noise(np.pad(samples, (before, after)), snr, rng) * 10 ** (rng.uniform(-25, 0) / 20)
+    padded = in_noise(np.pad(samples, (before, after)), snr, rng) * 10 ** (rng.uniform(-25, 0) / 20)
     return np.clip(padded, -1, 1).astype(np.float32), [(before / RATE, (before + len(samples)) / RATE)]
 
 
@@ -330,7 +253,7 @@ def fit(data: Path, rng: Rng) -> None:
         voices.append(found[judged & inside & (found[:, 0] > 0), 1:])
     for corpus, count in (("ravdess", 80), ("nemo", 80), ("fsdd", 400)):
         for samples in speech(data, corpus, count, reserved=False, rng=rng):
-            found = cues(with_noise(samples, rng.choice([60, 30, 20, 10, 5]), rng).astype(np.float32))
+            found = cues(in_noise(samples, rng.choice([60, 30, 20, 10, 5]), rng).astype(np.float32))
             voices.append(found[found[:, 0] > 5, 1:])
     for _, samples in sounds(FITTED_SOUNDS, 80, rng):
         found = cues(samples)

@@ -32,12 +32,26 @@ _SUFFIXES = (".onnx", ".safetensors", ".json", ".md")
 _CONTRACT_LIMIT = 4 << 20  # bytes; a contract is some kilobytes
 
 
+class Voice(BaseModel, frozen=True, extra="forbid"):
+    """What tells a voice from other sounds: a linear function of the mean and the deviation of the speech part's
+    frames, `weights` [2 width] and `bias`, not below 0 for a voice. See `affetto.predictor.voice`."""
+
+    weights: tuple[float, ...]
+    bias: float
+
+    @model_validator(mode="after")
+    def _finite(self) -> Voice:
+        if not all(map(math.isfinite, (*self.weights, self.bias))):
+            raise ValueError("weights and bias must be finite")
+        return self
+
+
 class SpeechPart(BaseModel, frozen=True, extra="forbid"):
     """The speech part takes a waveform [B N] at `rate` Hz; its Track [B T width] has `clock` frames/s.
 
     A recording is answered in windows of `window_seconds`, a step of its timeline by the `timeline_seconds`
     around it: about the length of the clips that the part was trained on. Of what is no speech before and
-    after, `margin_seconds` are left; None leaves all.
+    after, `margin_seconds` are left; None leaves all. What is no `voice` is not answered; None asks no one.
     """
 
     rate: int = 16000
@@ -47,6 +61,13 @@ class SpeechPart(BaseModel, frozen=True, extra="forbid"):
     margin_seconds: float | None = Field(default=None, ge=0)
     width: int = Field(gt=0)
     clock: float | None = None
+    voice: Voice | None = None
+
+    @model_validator(mode="after")
+    def _as_wide(self) -> SpeechPart:
+        if self.voice is not None and len(self.voice.weights) != 2 * self.width:
+            raise ValueError(f"voice has {len(self.voice.weights)} weights, expected {2 * self.width}")
+        return self
 
 
 class TextPart(BaseModel, frozen=True, extra="forbid"):

@@ -5,6 +5,7 @@ single step whose mask is False. Only the parts that a call needs are loaded and
 
     parts      the ONNX parts: media to Tracks, Tracks to logits
     evidence   which text and which faces stand beside a stretch of speech
+    voice      whether what the speech part heard was one
     stream     the Session: windows and steps of a recording that comes in pieces
     answers    logits to calibrated probabilities, verdicts and abstentions
     predict    the Predictor: whole items, files and clips
@@ -16,6 +17,7 @@ from affetto.predictor.answers import EMOTION
 from affetto.predictor.parts import open_session
 from affetto.predictor.predict import Predictor, load
 from affetto.predictor.stream import Session
+from affetto.predictor.voice import frame_statistics
 from affetto.predictor.zero_shot import ZeroShot
 
-__all__ = ["EMOTION", "Predictor", "Session", "ZeroShot", "load", "open_session"]
+__all__ = ["EMOTION", "Predictor", "Session", "ZeroShot", "frame_statistics", "load", "open_session"]

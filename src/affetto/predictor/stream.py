@@ -34,6 +34,7 @@ from affetto.predictor.evidence import Evidence, middle
 from affetto.predictor.inputs import checked_samples
 from affetto.predictor.parts import Outputs, Parts
 from affetto.predictor.sound import Sound
+from affetto.predictor.voice import is_voice
 from affetto.records import MODALITIES, Prediction, Segment, Track, Word
 from affetto.timeline.spans import merge
 from affetto.timeline.steps import LOW_CONFIDENCE, NO_SPEECH, Steps
@@ -140,12 +141,13 @@ class Session:
 
     def _answer_window(self, start: int, end: int, beside: dict[str, Track]) -> None:
         seconds = self._sound.speech_seconds(start, end)
-        if seconds >= LEAST_SPEECH:
-            tracks = {**beside, "speech": self._speech(*self._sound.spoken(start, end, self._margin))}
+        speech = self._voice(*self._sound.spoken(start, end, self._margin)) if seconds >= LEAST_SPEECH else None
+        if speech is None:
+            self._windows.skip()
+        else:
+            tracks = {**beside, "speech": speech}
             self._used |= {*tracks}
             self._windows.add(self._parts.fuse(tracks), seconds)
-        else:
-            self._windows.skip()
 
     def _answer(self) -> tuple[Outputs, str | None]:
         """What the whole recording says, and a reason not to answer, if any."""
@@ -177,6 +179,12 @@ class Session:
 
     def _speech(self, start: int, end: int) -> Track:
         return self._parts.speech(self._sound.cut(start, end), to_seconds(start))
+
+    def _voice(self, start: int, end: int) -> Track | None:
+        """What the speech part hears in a stretch; None when that is no voice."""
+        track = self._speech(start, end)
+        known = self._part.voice if self._part else None
+        return track if known is None or is_voice(known, track.values[0]) else None
 
     def _prediction(self, outputs: Outputs, refused: str | None) -> Prediction:
         info = self._parts.bundle.info
@@ -238,12 +246,14 @@ class Session:
         spoken = (share or 0.0) >= _LEAST_SHARE and self._sound.speech_seconds(*window) >= LEAST_SPEECH
         edge = _EDGE if self._margin is None else self._margin
         heard_in = self._sound.utterance(step, window, edge) if spoken else None
-        return _Step(to_seconds(step[1]), share, heard_in, self._evidence.step(step, window, spoken))
+        beside = {said: self._evidence.step(step, window, said) for said in {spoken, False}}
+        return _Step(to_seconds(step[1]), share, heard_in, beside)
 
     def _judged(self, step: _Step) -> dict[str, Any] | None:
-        tracks = dict(step.beside)
-        if step.utterance is not None:
-            tracks["speech"] = self._speech(*step.utterance)
+        speech = None if step.utterance is None else self._voice(*step.utterance)
+        tracks = dict(step.beside[speech is not None])
+        if speech is not None:
+            tracks["speech"] = speech
         return self._answers.emotion(self._parts.fuse(tracks), tracks) if tracks else None
 
     def _spread_text(self) -> bool:
@@ -292,12 +302,12 @@ class Session:
 @dataclass(frozen=True, slots=True)
 class _Step:
     """A step of the timeline before it is judged: its end in seconds, the share of it that is speech, where
-    its speech is (in samples), and what stands beside it."""
+    its speech is (in samples), and what stands beside it, when that is a voice and when not."""
 
     end: float
     speech: float | None
     utterance: tuple[int, int] | None
-    beside: dict[str, Track]
+    beside: dict[bool, dict[str, Track]]
 
 
 class _Mean:

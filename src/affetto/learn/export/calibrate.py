@@ -17,6 +17,8 @@ from affetto.learn.export.parts import Inputs, Parts, subsets
 from affetto.learn.models.recogniser import VOTE
 from affetto.records import Track
 
+#: The share of held-out answers that is given: one in twenty may be lost, also of people harder than these.
+COVERAGE = 0.96
 _FEWEST = 20  # items; a temperature from less is noise
 
 
@@ -29,7 +31,7 @@ class Labelled:
 
 
 def fit_calibration(
-    bundle: Bundle, items: Sequence[Labelled], *, coverage: float = 0.95
+    bundle: Bundle, items: Sequence[Labelled], *, coverage: float = COVERAGE
 ) -> dict[str, dict[str, dict[str, Calibration]]]:
     """`BundleInfo.calibration` for every precision that the bundle has.
 

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from affetto.bundle import Bundle, BundleInfo, CorpusInfo, open_bundle, part_file
+import numpy as np
+
+from affetto.bundle import Bundle, BundleInfo, CorpusInfo, Voice, open_bundle, part_file
 from affetto.data.audit import check_leaks
 from affetto.data.manifest import Corpus
 from affetto.learn.config import ModelConfig
 from affetto.learn.export.calibrate import Labelled, fit_calibration, refitted
 from affetto.learn.export.card import Card
+from affetto.learn.export.voice import fit_voice
 from affetto.learn.export.writer import Facts, load_config, with_calibration, write_bundle
 from affetto.learn.training.loop import FitResult
 from affetto.learn.training.pairing import pair_by_label
@@ -24,6 +27,8 @@ MOST_CLIPS = 1500
 MOST_COMPOSED = 700
 #: Of these, how many give int8 its scales and its comparison with fp32.
 EXAMPLES = 400
+#: Recordings of speech, of people learnt from and of others, that are compared with sounds that are none.
+MOST_RECORDINGS = 700
 
 
 def deliver(
@@ -44,6 +49,7 @@ def deliver(
     start = result.config.train.start_from
     base = open_bundle(start) if start is not None else None
     alike = base is not None and _without_tasks(load_config(base)) == _without_tasks(result.config.model)
+    untouched = _untouched(result, base.info) if base is not None and alike else ()
     alone, composed = _chosen(result, clips, "validation")
     rng = generator(result.config.seed, "export")
     source = composed or alone or _chosen(result, clips, "train")[0]
@@ -57,7 +63,8 @@ def deliver(
         examples=[result.cache.inputs(clip) for clip in examples],
         truth=_truth(result, examples),
         calibration=base.info.calibration if base is not None and alike else None,
-        kept=_untouched(result, base) if base is not None and alike else {},
+        voice=_known_voice(base, untouched),
+        kept=_part_files(base, untouched) if base else {},
     )
     if not alone:
         return bundle
@@ -74,23 +81,56 @@ def deliver(
         for clip in [*alone, *composed]
     ]
     calibration = refitted(bundle.info.calibration, fit_calibration(bundle, items))
-    return with_calibration(bundle, out, calibration, _card(result))
+    voice = None if "speech" in untouched else _fitted_voice(result, clips, bundle)
+    return with_calibration(bundle, out, calibration, _card(result), voice)
+
+
+def _known_voice(base: Bundle | None, untouched: Sequence[str]) -> Voice | None:
+    """What tells a voice from other sounds for a speech part that is that of the bundle the run began with."""
+    speech = base.info.parts.speech if base is not None and "speech" in untouched else None
+    return speech.voice if speech is not None else None
+
+
+def _fitted_voice(result: FitResult, clips: Sequence[Clip], bundle: Bundle) -> Voice | None:
+    """What tells a voice from other sounds for the speech part that the run trained, if there is one."""
+    if bundle.info.parts.speech is None:
+        return None
+    rng = generator(result.config.seed, "voice")
+    learnt, held_out = (
+        [result.cache.window(clip) for clip in _spoken(result, clips, splits, rng)]
+        for splits in ((None, "train"), ("validation",))
+    )
+    return fit_voice(bundle, learnt, held_out, rng)
+
+
+def _spoken(
+    result: FitResult, clips: Sequence[Clip], splits: Sequence[str | None], rng: np.random.Generator
+) -> list[Clip]:
+    """Recordings of some splits, drawn at random."""
+    there = [
+        clip
+        for clip in clips
+        if clip.split in splits
+        and "speech" in clip.modalities()
+        and (clip.corpus, clip.id) not in result.unreadable
+    ]
+    return [there[i] for i in rng.permutation(len(there))[:MOST_RECORDINGS]]
 
 
 def _without_tasks(model: ModelConfig) -> ModelConfig:
     return replace(model, tasks=())
 
 
-def _untouched(result: FitResult, base: Bundle) -> dict[str, bytes]:
-    """Files of the parts that are those of the bundle that the run began with, byte for byte."""
+def _untouched(result: FitResult, base: BundleInfo) -> tuple[str, ...]:
+    """The modalities whose parts are those of the bundle that the run began with."""
     trained = {name for stage in result.config.train.stages for name in stage.modalities}
-    parts = [
-        part_file(name, precision)
-        for name in base.info.parts.modalities()
-        if name not in trained
-        for precision in base.precisions()
-    ]
-    return {name: base.read(name) for name in parts}
+    return tuple(name for name in base.parts.modalities() if name not in trained)
+
+
+def _part_files(base: Bundle, modalities: Sequence[str]) -> dict[str, bytes]:
+    """The files of parts, byte for byte."""
+    files = [part_file(name, precision) for name in modalities for precision in base.precisions()]
+    return {name: base.read(name) for name in files}
 
 
 def _chosen(result: FitResult, clips: Sequence[Clip], split: str) -> tuple[list[Clip], list[Clip]]:

@@ -31,6 +31,7 @@ from affetto.bundle import (
     TaskInfo,
     TextPart,
     VisionPart,
+    Voice,
     part_file,
 )
 from affetto.errors import AffettoError, BundleError, TrainingError
@@ -79,6 +80,7 @@ def write_bundle(
     examples: Sequence[Inputs] = (),
     truth: Sequence[int] | None = None,
     calibration: Mapping[str, Mapping[str, Mapping[str, Calibration]]] | None = None,
+    voice: Voice | None = None,
     precisions: Sequence[str] = PRECISIONS,
     kept: Mapping[str, bytes] = MappingProxyType({}),
 ) -> Bundle:
@@ -87,8 +89,9 @@ def write_bundle(
     tokenizer: the bytes of tokenizer.json, for a model that reads text. examples: items of typical media
     (prepared inputs, any subset each), which give int8 its scales and its comparison with fp32; truth: their
     emotions, as places among the task's labels. calibration: see `BundleInfo`; `calibrate.fit_calibration`
-    wants a bundle first, and `with_calibration` then adds it. precisions: the parts that the bundle keeps. kept:
-    files of parts that are there already, and the same, such as those of an earlier bundle.
+    wants a bundle first, and `with_calibration` then adds it. voice: of a speech part that has one already.
+    precisions: the parts that the bundle keeps. kept: files of parts that are there already, and the same, such as
+    those of an earlier bundle.
 
     Raises TrainingError `parity_failed`, BundleError `output_unwritable`, `run_exists`, `bundle_invalid`.
     """
@@ -100,7 +103,7 @@ def write_bundle(
         licence=facts.licence,
         tasks=tuple(_task(task.name, config, twin) for task in config.tasks if not task.private),
         views=tuple(twin.fusion.views),  # type: ignore[arg-type]
-        parts=_parts_info(twin, config, facts),
+        parts=_parts_info(twin, config, facts, voice),
         embedding=_embedding_info(twin, config),
         calibration=calibration or {},
         corpora=facts.corpora,
@@ -125,9 +128,14 @@ def with_calibration(
     out: str | Path,
     calibration: Mapping[str, Mapping[str, Mapping[str, Calibration]]],
     card: Card,
+    voice: Voice | None = None,
 ) -> Bundle:
-    """The bundle again, with calibration fitted and its card written anew. `out` may be the bundle itself."""
+    """The bundle again, with calibration fitted, `voice` if given, and its card written anew. `out` may be the
+    bundle itself."""
     info = bundle.info.model_copy(update={"calibration": calibration})
+    if voice is not None and info.parts.speech is not None:
+        speech = info.parts.speech.model_copy(update={"voice": voice})
+        info = info.model_copy(update={"parts": info.parts.model_copy(update={"speech": speech})})
     files = {name: bundle.read(name) for name in info.files}
     files[README] = render_card(info, card, json.loads(files.get(PARITY, b"{}"))).encode()
     return write_bundle_folder(out, info, files)
@@ -272,12 +280,13 @@ def _task(name: str, config: ModelConfig, model: Recogniser) -> TaskInfo:
     return TaskInfo(name=name, kind=task.kind, labels=task.labels, views=model.views_of(name))
 
 
-def _parts_info(model: Recogniser, config: ModelConfig, facts: Facts) -> Parts:
+def _parts_info(model: Recogniser, config: ModelConfig, facts: Facts, voice: Voice | None) -> Parts:
     parts: dict[str, Any] = {}
     for name, encoder in model.encoders.items():
         track = {"width": encoder.out_dim, "clock": encoder.rate}
         if name == "speech" and config.speech is not None:
-            parts[name] = SpeechPart(margin_seconds=config.speech.margin_seconds, **track)  # type: ignore[arg-type]
+            margin = config.speech.margin_seconds
+            parts[name] = SpeechPart(margin_seconds=margin, voice=voice, **track)  # type: ignore[arg-type]
         if name == "text" and config.text is not None:
             parts[name] = TextPart(languages=facts.languages, max_tokens=config.text.max_tokens, **track)  # type: ignore[arg-type]
         if name == "vision" and config.vision is not None:
