@@ -108,9 +108,11 @@ def _neighbours(coarse: NDArray[np.float32]) -> Iterator[tuple[int, int]]:
 
 def _overlay(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[float, int, float]:
     """The highest correlation of two curves, how many frames `other` then begins after `one`, and its tempo."""
-    curves = [curve - curve.mean() for curve in (one, *(_stretched(other, tempo) for tempo in _TEMPI))]
+    curves = [one, *(_stretched(other, tempo) for tempo in _TEMPI)]
     size = 1 << (len(one) + max(map(len, curves))).bit_length()
-    padded = np.stack([np.pad(curve, (0, size - len(curve))) for curve in curves])
+    padded = np.zeros((len(curves), size))
+    for row, curve in zip(padded, curves, strict=True):
+        row[: len(curve)] = curve - curve.sum() / len(curve)
     power = np.einsum("tf,tf->t", padded, padded)
     spectra = np.fft.rfft(padded, axis=1)
     products = np.fft.irfft(spectra[0] * np.conj(spectra[1:]), size, axis=1)
