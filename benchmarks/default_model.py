@@ -23,7 +23,7 @@ from affetto.align.clock import RATE
 from affetto.bundle import DEFAULT_BUNDLE, FUSION, Bundle, open_bundle, subset_key
 from affetto.data.corpora import read_corpus
 from affetto.data.splits import reserve
-from affetto.evaluation.calibration import apply_temperature, ece
+from affetto.evaluation.calibration import apply_temperature, apply_vector_scaling, ece
 from affetto.evaluation.metrics import accuracy, bootstrap, multilabel_f1, tune_thresholds, uar
 from affetto.features.text import load_tokenizer
 from affetto.labels import EMOTIONS
@@ -57,10 +57,13 @@ class Model:
         """[N C] of a view, or of the vote, each item alone."""
         return np.concatenate([self.parts.fuse(item)[f"emotion.{view}"] for item in tracks])
 
-    def temperature(self, subset: Sequence[str], view: str) -> float:
-        """That which the bundle applies."""
+    def shares(self, tracks: Sequence[Mapping[str, Track]], subset: Sequence[str], view: str) -> np.ndarray:
+        """Probabilities [N C] of a view, each item alone, by the calibration of a subset of modalities."""
         calibration = self.bundle.info.calibration[self.precision]["emotion"][subset_key(subset)]
-        return calibration.temperatures[view]
+        vector = calibration.vectors.get(view)
+        if vector is not None:
+            return apply_vector_scaling(self.logits(tracks, view), vector.scale, vector.bias)
+        return apply_temperature(self.logits(tracks, view), calibration.temperatures[view])
 
     def encode(self, clips: Sequence[Clip]) -> list[dict[str, Track]]:
         self.cache.add(clips)
@@ -79,20 +82,19 @@ def spoken(model: Model, clips: Sequence[Clip]) -> list[Result]:
     """UAR per corpus on the reserved people, as they were recorded and with other silences around them, and
     calibration over all of them."""
     truth = np.array([EMOTIONS.index(str(clip.labels["emotion"])) for clip in clips])
-    recorded = model.logits(model.encode(clips), "vote")
+    recorded = model.shares(model.encode(clips), ["speech"], "vote")
     found = per_corpus(clips, truth, recorded, "")
     for name, change in (("cut to the speech", cut), ("between seconds of silence", surrounded)):
         cache = MediaCache(load_config(model.bundle), decode_speech=changed(change))
         cache.add(clips)
         items = ({"speech": cache.window(clip)} for clip in clips)
-        logits = model.logits(model.parts.encode_items(items), "vote")
-        found += per_corpus(clips, truth, logits, f", {name}")
-    probabilities = apply_temperature(recorded, model.temperature(["speech"], "vote"))
-    found.append(_result("speech, reserved speakers", "ECE", ece(probabilities, truth), n=len(truth)))
+        said = model.shares(model.parts.encode_items(items), ["speech"], "vote")
+        found += per_corpus(clips, truth, said, f", {name}")
+    found.append(_result("speech, reserved speakers", "ECE", ece(recorded, truth), n=len(truth)))
     return found
 
 
-def per_corpus(clips: Sequence[Clip], truth: np.ndarray, logits: np.ndarray, condition: str) -> list[Result]:
+def per_corpus(clips: Sequence[Clip], truth: np.ndarray, shares: np.ndarray, condition: str) -> list[Result]:
     """UAR of each corpus among the classes that are whole in it; intervals over speakers."""
     corpora = np.array([str(clip.corpus) for clip in clips])
     speakers = np.array([f"{clip.corpus}/{clip.speaker}" for clip in clips])
@@ -102,7 +104,7 @@ def per_corpus(clips: Sequence[Clip], truth: np.ndarray, logits: np.ndarray, con
         labels = FOUR if name == "emodb" else [e for i, e in enumerate(EMOTIONS) if (truth[here] == i).any()]
         allowed = [EMOTIONS.index(label) for label in labels]
         here &= np.isin(truth, allowed)
-        said = np.array(allowed)[logits[here][:, allowed].argmax(axis=1)]
+        said = np.array(allowed)[shares[here][:, allowed].argmax(axis=1)]
         low, high = bootstrap(uar, truth[here], said, groups=speakers[here])
         protocol = f"{name}, reserved speakers, {len(labels)} classes{condition}"
         found.append(_result(protocol, "UAR", uar(truth[here], said), low, high, int(here.sum())))
@@ -159,7 +161,7 @@ def seen(model: Model, clips: Sequence[Clip]) -> list[Result]:
     """FER+ validation, majority vote."""
     clips = [clip for clip in clips if clip.attributes.get("majority")]
     truth = np.array([EMOTIONS.index(clip.attributes["majority"]) for clip in clips])
-    said = model.logits(model.encode(clips), "vote").argmax(axis=1)
+    said = model.shares(model.encode(clips), ["vision"], "vote").argmax(axis=1)
     found = []
     for metric, score in (("accuracy", accuracy), ("UAR", uar)):
         low, high = bootstrap(score, truth, said, n=300)
@@ -180,7 +182,7 @@ def fused(model: Model, clips: Sequence[Clip]) -> list[Result]:
         for subset in subsets(model.parts.modalities):
             name = "+".join(subset)
             part = [{modality: item[modality] for modality in subset} for item in tracks]
-            scores.setdefault(name, []).append(uar(truth, model.logits(part, "vote").argmax(axis=1)))
+            scores.setdefault(name, []).append(uar(truth, model.shares(part, subset, "vote").argmax(axis=1)))
             if len(subset) > 1:
                 for way, said in merged(model, part, subset).items():
                     scores.setdefault(f"{name}, {way}", []).append(uar(truth, said.argmax(axis=1)))
@@ -194,13 +196,8 @@ def merged(
     model: Model, tracks: Sequence[Mapping[str, Track]], subset: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """What merges several modalities instead of the learned vote: [N C] by way."""
-    experts = {
-        name: apply_temperature(
-            model.logits([{name: item[name]} for item in tracks], name), model.temperature([name], name)
-        )
-        for name in subset
-    }
-    together = apply_temperature(model.logits(tracks, "fused"), model.temperature(subset, "fused"))
+    experts = {name: model.shares([{name: item[name]} for item in tracks], [name], name) for name in subset}
+    together = model.shares(tracks, subset, "fused")
     product = sum(np.log(shares) for shares in experts.values())
     return {
         "product of experts": np.asarray(product),

@@ -96,6 +96,12 @@ def test_a_missing_file_is_named(copy: Path) -> None:
     assert "text.onnx" in str(error)
 
 
+def scaled(scale: list, bias: list) -> dict:
+    """A calibration of the seven emotions of text by vectors."""
+    vectors = {"vote": {"scale": scale, "bias": bias}}
+    return {"calibration": {"int8": {"emotion": {"text": {"vectors": vectors}}}}}
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -107,6 +113,10 @@ def test_a_missing_file_is_named(copy: Path) -> None:
         ({"tasks": [{"name": "emotion", "kind": "single-label", "labels": ["a"], "views": ["text"]}]}, "two"),
         ({"tasks": [{"name": "x", "kind": "dimension", "views": ["nowhere"]}]}, "nowhere"),
         ({"calibration": {"int8": {"emotion": {"text": {"temperatures": {"vote": 0}}}}}}, "above 0"),
+        (scaled([1.0] * 6 + [0.0], [0.0] * 7), "above 0"),
+        (scaled([1.0] * 7, [0.0] * 6 + [float("inf")]), "finite"),
+        (scaled([1.0] * 7, [0.0] * 6), "7 numbers of scale, 6 of bias"),
+        (scaled([1.0] * 6, [0.0] * 6), "6 numbers, expected 7"),
         ({"files": {"../speech.onnx": "0" * 64}}, "plain name"),
         ({"files": {"/etc/passwd.json": "0" * 64}}, "plain name"),
         ({"files": {"weights.pkl": "0" * 64}}, "may not hold"),

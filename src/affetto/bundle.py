@@ -132,15 +132,34 @@ class TaskInfo(BaseModel, frozen=True, extra="forbid"):
     views: tuple[str, ...] = Field(min_length=1)
 
 
+class VectorScale(BaseModel, frozen=True, extra="forbid"):
+    """Vector scaling: the logits of a view, times `scale` [C] and plus `bias` [C], a number for each label."""
+
+    scale: tuple[float, ...]
+    bias: tuple[float, ...]
+
+    @model_validator(mode="after")
+    def _sound(self) -> VectorScale:
+        if not all(map(math.isfinite, (*self.scale, *self.bias))) or not all(s > 0 for s in self.scale):
+            raise ValueError("scale and bias must be finite, and scale above 0")
+        if len(self.scale) != len(self.bias):
+            raise ValueError(
+                f"{len(self.scale)} numbers of scale, {len(self.bias)} of bias: expected as many"
+            )
+        return self
+
+
 class Calibration(BaseModel, frozen=True, extra="forbid"):
     """Fitted on held-out people, for one precision, task and subset of modalities.
 
-    Logits of a view (or of `vote`) are divided by its temperature. An answer less confident than
+    Logits of a view (or of `vote`) are divided by its temperature; a view that has an entry in `vectors` is
+    scaled by that instead, and its temperature is for when its head has been trained on. An answer less confident than
     `abstain_below` is "unsure". A label of a multi-label task is given when its probability reaches its entry
     in `label_thresholds` (0.5 unless said).
     """
 
     temperatures: Mapping[str, float] = {}
+    vectors: Mapping[str, VectorScale] = {}
     abstain_below: float = Field(default=0.0, ge=0, le=1)
     label_thresholds: Mapping[str, float] = {}
 
@@ -232,6 +251,16 @@ class BundleInfo(BaseModel, frozen=True, extra="forbid"):
             raise ValueError(f"the embedding names a modality without a part: {self.embedding.modalities}")
         if self.parts.text is not None and self.files and "tokenizer.json" not in self.files:
             raise ValueError("the text part needs tokenizer.json")
+        return self
+
+    @model_validator(mode="after")
+    def _a_number_for_each_label(self) -> BundleInfo:
+        labels = {task.name: len(task.labels) for task in self.tasks}
+        for task, subsets in ((t, s) for tasks in self.calibration.values() for t, s in tasks.items()):
+            for vector in (v for calibration in subsets.values() for v in calibration.vectors.values()):
+                if len(vector.scale) != labels.get(task):
+                    found, wanted = len(vector.scale), labels.get(task, 0)
+                    raise ValueError(f"vectors of {task!r} have {found} numbers, expected {wanted}")
         return self
 
     def task(self, name: str) -> TaskInfo | None:

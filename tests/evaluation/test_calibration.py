@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from affetto.evaluation.calibration import (
+    PULL,
     accuracy_at_coverage,
     apply_temperature,
+    apply_vector_scaling,
     aurc,
     calibration_gap,
     ece,
     fit_temperature,
+    fit_vector_scaling,
     nll,
     reliability,
     risk_coverage,
@@ -70,6 +73,72 @@ def test_temperature_keeps_within_bounds():
     assert fit_temperature(separable, [1, 2, 0]) == pytest.approx(20)
     with pytest.raises(ValueError, match="no logits"):
         fit_temperature(np.zeros((0, 3)), [])
+
+
+# --- vector scaling ---
+
+SCALE, BIAS = np.array([0.5, 0.8, 1.0, 1.3, 0.4]), np.array([0.6, -0.9, 0.4, 0.2, -0.3])
+
+
+def test_apply_vector_scaling_is_softmax_of_scaled_logits():
+    logits = np.array([[1.0, -2.0, 0.5, 0.0, 3.0]])
+    powers = [math.exp(w * z + b) for w, z, b in zip(SCALE, logits[0], BIAS, strict=True)]
+    found = apply_vector_scaling(logits, SCALE, BIAS)
+    np.testing.assert_allclose(found[0], np.array(powers) / sum(powers), rtol=1e-12)
+    same = apply_vector_scaling(logits, np.full(5, 1 / 2.5), np.zeros(5))
+    np.testing.assert_allclose(same, apply_temperature(logits, 2.5), rtol=1e-12)
+
+
+def test_the_scale_and_bias_that_spoiled_logits_are_found():
+    logits, targets = world(n=20_000)
+    scale, bias = fit_vector_scaling((logits - BIAS) / SCALE, targets)
+    np.testing.assert_allclose(scale, SCALE, rtol=0.06)
+    np.testing.assert_allclose(bias, BIAS, atol=0.06)
+
+
+def stated_loss(logits, targets, scale, bias, temperature):
+    held = np.sum(np.log(scale * temperature) ** 2) + np.sum(bias**2)
+    return len(logits) * nll(apply_vector_scaling(logits, scale, bias), targets) + PULL / 2 * held
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_no_other_scale_and_bias_are_better(soft):
+    logits, targets = world(n=300)
+    wanted = np.random.default_rng(1).dirichlet(np.ones(5), 300) if soft else targets
+    spoiled = (logits - BIAS) / SCALE
+    scale, bias = fit_vector_scaling(spoiled, wanted)
+    temperature, rng = fit_temperature(spoiled, wanted), np.random.default_rng(2)
+    best = stated_loss(spoiled, wanted, scale, bias, temperature)
+    for size in (1e-3, 0.03, 0.3):
+        for _ in range(100):
+            factor, shift = np.exp(size * rng.standard_normal(5)), size * rng.standard_normal(5)
+            assert stated_loss(spoiled, wanted, scale * factor, bias + shift, temperature) > best
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 30, 200])
+def test_vector_scaling_is_never_worse_on_what_it_was_fitted_on(n):
+    for seed in range(5):
+        logits, targets = world(seed=seed, n=n)
+        temperature = nll(apply_temperature(3 * logits, fit_temperature(3 * logits, targets)), targets)
+        vector = nll(apply_vector_scaling(3 * logits, *fit_vector_scaling(3 * logits, targets)), targets)
+        assert vector <= temperature + 1e-12
+
+
+def test_few_items_move_vector_scaling_little():
+    logits, _ = world(n=5)
+    scale, bias = fit_vector_scaling(logits, [0, 0, 0, 0, 0])
+    assert bias.argmax() == 0
+    assert np.abs(bias).max() < 0.5
+    assert np.abs(np.log(scale * fit_temperature(logits, [0, 0, 0, 0, 0]))).max() < 0.5
+
+
+def test_vector_scaling_of_nothing_is_refused_and_of_what_is_told_apart_is_finite():
+    with pytest.raises(ValueError, match="no logits"):
+        fit_vector_scaling(np.zeros((0, 3)), [])
+    for targets in ([0, 1, 2], [1, 2, 0]):
+        scale, bias = fit_vector_scaling(1e4 * np.eye(3), targets)
+        assert np.isfinite([*scale, *bias]).all()
+        assert (scale > 0).all()
 
 
 def binned_by_hand(probabilities, targets, bins, equal_mass):

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from affetto.bundle import Calibration, VectorScale
 from affetto.errors import ConfigError, DataError
+from affetto.learn.export import adapt
 from affetto.learn.export.adapt import adapt_bundle, adapt_head
+from affetto.learn.export.card import Card
+from affetto.learn.export.writer import with_calibration
 from affetto.learn.training import media_cache
 from affetto.predictor import Predictor
 from affetto.records import Clip
@@ -139,6 +143,57 @@ def test_calibration_is_of_held_out_clips_where_there_are_enough(tiny_bundle, cl
     assert "but for speech, fitted on held-out clips" in card
     assert "Trained although a leak" in card
     assert new.info.leaks == ("a leak",)
+
+
+# --- a bundle with vector scaling ---
+
+
+@pytest.fixture(scope="module")
+def leaning(tiny_bundle, tmp_path_factory):
+    """The tiny bundle, whose answers to speech or text alone lean to fear by vector scaling."""
+    rng = np.random.default_rng(0)
+    lean = {"scale": tuple(rng.uniform(0.5, 2, 7)), "bias": tuple(0.2 * (np.arange(7) == 2) + 0.0)}
+    views = ("vote", "fused", "speech", "text")
+    found = Calibration(
+        temperatures=dict.fromkeys(views, 1.5), vectors=dict.fromkeys(views, VectorScale(**lean))
+    )
+    subsets = {"speech": found, "text": found}
+    calibration = {precision: {"emotion": subsets} for precision in tiny_bundle.precisions()}
+    return with_calibration(tiny_bundle, tmp_path_factory.mktemp("leaning") / "b", calibration, Card())
+
+
+def test_before_and_after_are_what_bundles_with_vector_scaling_answer(leaning, clips, tmp_path):
+    result = adapt_bundle(leaning, clips, tmp_path / "bundle", name="mine")
+    held_out = [clip for clip in clips if clip.split == "validation"]
+    for bundle, told in ((leaning, result.before), (result.bundle, result.after)):
+        said = [Predictor(bundle).predict_clip(clip).probabilities for clip in held_out]
+        right = [max(p, key=p.get) == c.labels["emotion"] for p, c in zip(said, held_out, strict=True)]
+        assert told == pytest.approx(np.mean(right))
+    assert result.after > result.before
+    for by_task in result.bundle.info.calibration.values():
+        assert not by_task["emotion"]["speech"].vectors
+        assert by_task["emotion"]["speech"].temperatures["speech"] == 1.5
+        assert by_task["emotion"]["text"] == leaning.info.calibration["int8"]["emotion"]["text"]
+
+
+def test_vector_scaling_becomes_part_of_a_head_that_is_adapted(leaning, clips, tmp_path, monkeypatch):
+    monkeypatch.setattr(adapt, "STRENGTHS", (1e6,))  # moves the head by next to nothing
+    result = adapt_bundle(leaning, clips, tmp_path / "bundle", name="mine")
+    assert not result.bundle.info.calibration["fp32"]["emotion"]["speech"].vectors
+    before, after = (
+        Predictor(bundle, precision="fp32").predict_clip(clips[0]).modalities["speech"].probabilities
+        for bundle in (leaning, result.bundle)
+    )
+    assert after == pytest.approx(before, abs=1e-3)
+
+
+def test_a_head_that_nothing_moves_keeps_its_vector_scaling(leaning, clips, tmp_path, monkeypatch):
+    monkeypatch.setattr(adapt, "STRENGTHS", ())
+    result = adapt_bundle(leaning, clips, tmp_path / "bundle", name="mine")
+    assert result.bundle.info.calibration == leaning.info.calibration
+    assert result.after == result.before
+    before, after = (Predictor(b).predict_clip(clips[0]).probabilities for b in (leaning, result.bundle))
+    assert after == pytest.approx(before, abs=1e-3)
 
 
 def test_without_a_split_each_clip_is_left_out_in_turn(tiny_bundle, clips, tmp_path):

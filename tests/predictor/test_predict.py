@@ -17,6 +17,7 @@ import affetto
 from affetto import media
 from affetto.bundle import Bundle
 from affetto.errors import AffettoError
+from affetto.evaluation.calibration import apply_vector_scaling
 from affetto.labels import EMOTIONS
 from affetto.predictor import Predictor
 from affetto.records import MODALITIES, Clip, Word
@@ -280,6 +281,24 @@ def test_temperature_belongs_to_precision_subset_and_view(variant: Callable[...,
         (Predictor(bundle), {"text": "happy", "speech": hum(1.0, 0.1)}),
     ):
         assert predictor.predict(**inputs).warnings == ("not_calibrated",)
+
+
+def test_vectors_take_the_place_of_the_temperature_of_their_view(variant: Callable[..., Bundle]) -> None:
+    rng = np.random.default_rng(0)
+    scale, bias = rng.uniform(0.3, 2, 7), rng.normal(size=7)
+    vectors = {"vote": {"scale": scale.tolist(), "bias": bias.tolist()}}
+    calibration = calibrated(vectors=vectors, temperatures={"vote": 5.0, "text": 4.0})
+    predictor = Predictor(variant(**calibration))
+    logits = np.where(np.array(EMOTIONS) == "happiness", 4.0, 0.0)[None]
+    answer = predictor.predict(text="happy")
+    expected = apply_vector_scaling(logits, scale, bias)[0]
+    assert [*answer.probabilities.values()] == pytest.approx(expected, abs=1e-12)
+    assert answer.modalities["text"].probabilities == pytest.approx(softmax(happiness=1.0))
+    kept = [EMOTIONS.index(name) for name in ("anger", "happiness", "sadness")]
+    answer = predictor.predict(text="happy", labels=["sadness", "anger", "happiness"])
+    expected = apply_vector_scaling(logits[:, kept], scale[kept], bias[kept])[0]
+    assert [*answer.probabilities] == ["anger", "happiness", "sadness"]
+    assert [*answer.probabilities.values()] == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("language", ["en", "EN", "en-GB", "en_US"])

@@ -59,7 +59,7 @@ class Answers:
         weights = outputs.get(f"{EMOTION}.{WEIGHTS}")
 
         def shares(view: str) -> dict[str, float]:
-            logits = outputs[f"{EMOTION}.{view}"][self._kept] / calibration.temperatures.get(view, 1.0)
+            logits = _scaled(outputs[f"{EMOTION}.{view}"], calibration, view)[self._kept]
             voice = float(view == SPEECH) if view in MODALITIES else _share(SPEECH, task.views, used, weights)
             return dict(zip(self.labels, _softmax(logits + voice * self._shift), strict=True))
 
@@ -109,11 +109,19 @@ def _heard(task: TaskInfo, used: Collection[str]) -> list[str]:
     return [view for view in task.views if view in used or view not in MODALITIES]
 
 
+def _scaled(logits: np.ndarray, calibration: Calibration, view: str) -> np.ndarray:
+    """Logits [C] as a calibration wants them: by the vectors of the view, or where it has none its temperature."""
+    vector = calibration.vectors.get(view)
+    if vector is None:
+        return logits / calibration.temperatures.get(view, 1.0)
+    return logits * np.array(vector.scale) + np.array(vector.bias)
+
+
 def _task_answer(task: TaskInfo, outputs: Mapping[str, np.ndarray], calibration: Calibration) -> Any:
     logits = outputs[f"{task.name}.{VOTE}"]
     if task.kind == "dimension":
         return {"value": float(np.ravel(logits)[0])}
-    logits = logits / calibration.temperatures.get(VOTE, 1.0)
+    logits = _scaled(logits, calibration, VOTE)
     if task.kind == "multi-label":
         said = dict(zip(task.labels, (1 / (1 + np.exp(-logits))).tolist(), strict=True))
         thresholds = calibration.label_thresholds

@@ -4,7 +4,8 @@ A linear head of a view says l = W h + b of its vector h [D]. Adapting it adds d
 the loss is the cross-entropy plus strength / 2 * (|dW|^2 + |db|^2), the penalty of Li et al. 2018, "Explicit
 Inductive Bias for Transfer Learning with Convolutional Networks" (L2-SP). The strength is the one that foresees
 left-out clips best; where none does better than the shipped head, that one stays: few clips must not hurt.
-Temperatures are fitted again where enough clips are held out.
+A view that the bundle's vector scaling moves, class by class, is adapted as it is answered: its scaling becomes
+part of the head. Calibration is fitted again where enough clips are held out.
 """
 
 from __future__ import annotations
@@ -21,13 +22,22 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional as F
 
-from affetto.bundle import FUSION, Bundle, BundleInfo, CorpusInfo, TaskInfo, part_file
+from affetto.bundle import (
+    FUSION,
+    Bundle,
+    BundleInfo,
+    Calibration,
+    CorpusInfo,
+    TaskInfo,
+    part_file,
+    subset_key,
+)
 from affetto.errors import AffettoError, ConfigError, DataError
 from affetto.evaluation.metrics import uar
 from affetto.features.text import load_tokenizer
 from affetto.learn.config import TaskConfig
 from affetto.learn.decoders.heads import LinearHead
-from affetto.learn.export.calibrate import Labelled, fit_calibration, refitted
+from affetto.learn.export.calibrate import Labelled, fit_calibration, refitted, without_vectors
 from affetto.learn.export.card import Card, render_card
 from affetto.learn.export.folder import write_bundle_folder
 from affetto.learn.export.onnx import export_fusion
@@ -44,7 +54,7 @@ from affetto.learn.export.writer import (
 )
 from affetto.learn.models.recogniser import VOTE, Recogniser
 from affetto.learn.training.media_cache import ClipKey, MediaCache
-from affetto.learn.training.targets import single_label
+from affetto.learn.training.targets import person, single_label
 from affetto.records import MODALITIES, Clip
 
 #: How hard the head is held, for vectors centred and scaled to a mean square length of 1: from free to fixed.
@@ -137,10 +147,17 @@ def adapt_bundle(
         for view, answers in heard.items()
         if view != VOTE
     }
+    moved = _moved(changes)
     for view, change in changes.items():
-        _apply(cast(LinearHead, _head(model, view)), change)
+        lean = _lean(bundle, task, view, [view] if view in moved else [])
+        _apply(cast(LinearHead, _head(model, view)), lean, change)
     corpora = (*bundle.info.corpora, CorpusInfo(name=name, licence=licence, clips=len(train.targets)))
-    told = {"name": name, "corpora": corpora, "leaks": (*bundle.info.leaks, *leaks)}
+    told = {
+        "name": name,
+        "corpora": corpora,
+        "leaks": (*bundle.info.leaks, *leaks),
+        "calibration": without_vectors(bundle.info.calibration, [task.name], moved),
+    }
     adapted = _write(bundle, model, out, bundle.info.model_copy(update=told))
     if test is None:
         view = max(changes, key=lambda name: len(heard[name].rows))
@@ -197,7 +214,8 @@ def read_items(bundle: Bundle, clips: Sequence[Clip], task: TaskInfo) -> Items:
 
 @dataclass(frozen=True)
 class ViewAnswers:
-    """What a view says of the clips in `rows` [N]: the vectors [N D] that its head reads, its logits [N C]."""
+    """What a view says of the clips in `rows` [N]: the vectors [N D] that its head reads, its logits [N C] after
+    what vector scaling does beside the temperature: for a view that of its modality alone, for the vote the item's."""
 
     rows: NDArray[np.int64]
     vectors: Doubles
@@ -219,9 +237,29 @@ def answers_of(bundle: Bundle, items: Items, task: TaskInfo) -> dict[str, ViewAn
         rows = [row for row, track in enumerate(tracks) if _answers(view, [*track])]
         if rows:
             vectors = [outputs[row].get(f"embedding.{view}", np.zeros((1, 0)))[0] for row in rows]
-            logits = [outputs[row][f"{task.name}.{view}"][0] for row in rows]
+            logits = []
+            for row in rows:
+                scale, bias = _lean(bundle, task, view, [*tracks[row]] if view == VOTE else [view])
+                logits.append(outputs[row][f"{task.name}.{view}"][0] * scale + bias)
             found[view] = ViewAnswers(np.array(rows), np.array(vectors, float), np.array(logits, float))
     return found
+
+
+def _lean(bundle: Bundle, task: TaskInfo, view: str, given: Sequence[str]) -> tuple[Doubles, Doubles]:
+    """What a bundle's vector scaling of a view does beside its temperature, where a subset of modalities is given:
+    the logits are multiplied by scale [C] and bias [C] is added, 1 and 0 where there is none."""
+    by_subset = bundle.info.calibration.get(bundle.precisions()[0], {}).get(task.name, {})
+    calibration = by_subset.get(subset_key(given), Calibration())
+    vector, temperature = calibration.vectors.get(view), calibration.temperatures.get(view, 1.0)
+    if vector is None:
+        return np.ones(len(task.labels)), np.zeros(len(task.labels))
+    return temperature * np.array(vector.scale), temperature * np.array(vector.bias)
+
+
+def _moved(changes: Mapping[str, HeadChange]) -> Sequence[str]:
+    """The modalities whose answers change with their heads; a view that mixes them has a say in all."""
+    views = [view for view, change in changes.items() if change.strength is not None]
+    return views if set(views) <= set(MODALITIES) else MODALITIES
 
 
 def _answers(view: str, given: Sequence[str]) -> bool:
@@ -275,10 +313,14 @@ def _head(model: Recogniser, view: str) -> nn.Module:
     return cast(nn.ModuleDict, model.heads["emotion"])[view]
 
 
-def _apply(head: LinearHead, change: HeadChange) -> None:
+def _apply(head: LinearHead, lean: tuple[Doubles, Doubles], change: HeadChange) -> None:
+    """The head's logits times the scale, plus the bias of a lean, plus the change."""
+    scale, bias, dw, db = (
+        torch.from_numpy(values).to(head.out.weight.dtype) for values in (*lean, change.weight, change.bias)
+    )
     with torch.no_grad():
-        head.out.weight.add_(torch.from_numpy(change.weight).to(head.out.weight.dtype))
-        head.out.bias.add_(torch.from_numpy(change.bias).to(head.out.bias.dtype))
+        head.out.weight.mul_(scale[:, None]).add_(dw)
+        head.out.bias.mul_(scale).add_(bias + db)
 
 
 def _write(bundle: Bundle, model: Recogniser, out: str | Path, info: BundleInfo) -> Bundle:
@@ -296,7 +338,10 @@ def _write(bundle: Bundle, model: Recogniser, out: str | Path, info: BundleInfo)
 def _calibrated(bundle: Bundle, items: Items, task: TaskInfo) -> Bundle:
     """The bundle, written again with calibration for the subsets of modalities that enough items have."""
     shares = np.eye(len(task.labels))[items.targets]
-    labelled = [Labelled(i, {task.name: share}) for i, share in zip(items.inputs(), shares, strict=True)]
+    labelled = [
+        Labelled(given, {task.name: share}, person(clip))
+        for given, share, clip in zip(items.inputs(), shares, items.clips, strict=True)
+    ]
     fitted = fit_calibration(bundle, labelled)
     subsets = sorted({subset for tasks in fitted.values() for subset in tasks.get(task.name, {})})
     calibration = refitted(bundle.info.calibration, fitted)

@@ -1,18 +1,26 @@
-"""Temperatures and thresholds for a bundle, from the answers of its own parts to held-out people.
+"""Temperatures, vector scaling and thresholds for a bundle, from the answers of its own parts to held-out people.
 
 Every precision, task and subset of modalities gets its own: int8 is not fp32, and two modalities are surer
-than one.
+than one. A class that a model says too often of one person it may say too seldom of the next. So vector scaling
+takes the place of the temperatures only where it foresees people better on whom it was not fitted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from affetto.bundle import FUSION, Bundle, Calibration, TaskInfo, subset_key
-from affetto.evaluation.calibration import apply_temperature, fit_temperature, threshold_for_coverage
+from affetto.bundle import FUSION, Bundle, Calibration, TaskInfo, VectorScale, subset_key
+from affetto.evaluation.calibration import (
+    apply_temperature,
+    apply_vector_scaling,
+    fit_temperature,
+    fit_vector_scaling,
+    nll,
+    threshold_for_coverage,
+)
 from affetto.learn.export.parts import Inputs, Parts, subsets
 from affetto.learn.models.recogniser import VOTE
 from affetto.records import Track
@@ -20,14 +28,17 @@ from affetto.records import Track
 #: The share of held-out answers that is given: one in twenty may be lost, also of people harder than these.
 COVERAGE = 0.96
 _FEWEST = 20  # items; a temperature from less is noise
+_FEWEST_PEOPLE = 3  # each left out in turn, so that at least two are fitted on
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """An item with what is true of it: task to shares [C] (single-label) or 0 and 1 [C] (multi-label)."""
+    """An item with what is true of it: task to shares [C] (single-label) or 0 and 1 [C] (multi-label); and whose
+    it is, None where nobody knows or where it was composed of several people's."""
 
     inputs: Inputs
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
+    person: str | None = None
 
 
 def fit_calibration(
@@ -66,6 +77,27 @@ def refitted(
     }
 
 
+def without_vectors(
+    calibration: Mapping[str, Mapping[str, Mapping[str, Calibration]]],
+    tasks: Collection[str],
+    modalities: Collection[str],
+) -> dict[str, dict[str, dict[str, Calibration]]]:
+    """A bundle's calibration for heads that have moved: of these tasks, subsets with any of these modalities keep
+    their temperatures alone. What a class was said too often, the new heads may say no longer."""
+
+    def kept(task: str, subset: str, found: Calibration) -> Calibration:
+        moved = task in tasks and set(subset.split("+")) & set(modalities)
+        return found.model_copy(update={"vectors": {}}) if moved else found
+
+    return {
+        precision: {
+            task: {subset: kept(task, subset, found) for subset, found in subsets.items()}
+            for task, subsets in by_task.items()
+        }
+        for precision, by_task in calibration.items()
+    }
+
+
 def _by_subset(
     task: TaskInfo,
     runner: Parts,
@@ -88,26 +120,54 @@ def _by_subset(
             targets = np.stack([items[row].targets[task.name] for row in rows])
             views = [view for view in (*task.views, VOTE) if view in subset or view in ("fused", VOTE)]
             logits = {v: np.stack([answer[f"{task.name}.{v}"][0] for answer in answers]) for v in views}
-            fit = _single_label if task.kind == "single-label" else _multi_label
-            found[subset_key(subset)] = fit(task, logits, targets, coverage)
+            people = [items[row].person for row in rows]
+            found[subset_key(subset)] = (
+                _single_label(logits, targets, people, coverage)
+                if task.kind == "single-label"
+                else _multi_label(task, logits[VOTE], targets)
+            )
     return found
 
 
 def _single_label(
-    task: TaskInfo, logits: Mapping[str, np.ndarray], targets: np.ndarray, coverage: float
+    logits: Mapping[str, np.ndarray], targets: np.ndarray, people: Sequence[str | None], coverage: float
 ) -> Calibration:
+    """The vote decides for all views, so that what a modality said and the answer do not part."""
     temperatures = {view: fit_temperature(values, targets) for view, values in logits.items()}
-    confidence = apply_temperature(logits[VOTE], temperatures[VOTE]).max(axis=1)
+    vectors = {}
+    said = apply_temperature(logits[VOTE], temperatures[VOTE])
+    if prefers_vectors(logits[VOTE], targets, people):
+        fitted = {view: fit_vector_scaling(values, targets) for view, values in logits.items()}
+        vectors = {view: VectorScale(scale=tuple(s), bias=tuple(b)) for view, (s, b) in fitted.items()}
+        said = apply_vector_scaling(logits[VOTE], *fitted[VOTE])
     return Calibration(
-        temperatures=temperatures, abstain_below=min(1.0, threshold_for_coverage(confidence, coverage))
+        temperatures=temperatures,
+        vectors=vectors,
+        abstain_below=min(1.0, threshold_for_coverage(said.max(axis=1), coverage)),
     )
 
 
-def _multi_label(
-    task: TaskInfo, logits: Mapping[str, np.ndarray], targets: np.ndarray, coverage: float
-) -> Calibration:
+def prefers_vectors(logits: np.ndarray, targets: np.ndarray, people: Sequence[str | None]) -> bool:
+    """Whether vector scaling foresees a person on whom it was not fitted better than a temperature does.
+
+    logits [N C], targets [N C] shares, people [N]. Each person is left out in turn, and the mean negative
+    log-likelihood of their items is summed over people, who thus count alike. Fewer than 3 people, or an item
+    that is nobody's, prove nothing: False.
+    """
+    if None in people or len(set(people)) < _FEWEST_PEOPLE:
+        return False
+    whose, better = np.array(people), 0.0
+    for person in np.unique(whose):
+        seen, unseen = whose != person, whose == person
+        by_temperature = apply_temperature(logits[unseen], fit_temperature(logits[seen], targets[seen]))
+        by_vector = apply_vector_scaling(logits[unseen], *fit_vector_scaling(logits[seen], targets[seen]))
+        better += nll(by_temperature, targets[unseen]) - nll(by_vector, targets[unseen])
+    return better > 0
+
+
+def _multi_label(task: TaskInfo, logits: np.ndarray, targets: np.ndarray) -> Calibration:
     """The threshold of each label that gives it the best F1."""
-    shares = 1 / (1 + np.exp(-logits[VOTE].astype(np.float64)))
+    shares = 1 / (1 + np.exp(-logits.astype(np.float64)))
     return Calibration(
         label_thresholds={
             name: _best_threshold(shares[:, i], targets[:, i] > 0.5) for i, name in enumerate(task.labels)

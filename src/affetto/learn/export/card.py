@@ -119,7 +119,8 @@ def _parity(parity: Mapping[str, Any]) -> str:
 
 def _calibration(info: BundleInfo) -> str:
     lines = [
-        f"{precision}, {task}: {', '.join(subsets)}"
+        f"{precision}, {task}: "
+        + ", ".join(f"{name} (by vector scaling)" if c.vectors else name for name, c in subsets.items())
         for precision, tasks in info.calibration.items()
         for task, subsets in tasks.items()
         if subsets

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from affetto.bundle import Bundle, BundleInfo, CorpusInfo, Voice, open_bundle, part_file
+from affetto.bundle import Bundle, BundleInfo, Calibration, CorpusInfo, Voice, open_bundle, part_file
 from affetto.data.audit import check_leaks
 from affetto.data.manifest import Corpus
 from affetto.learn.config import ModelConfig
-from affetto.learn.export.calibrate import Labelled, fit_calibration, refitted
+from affetto.learn.export.calibrate import Labelled, fit_calibration, refitted, without_vectors
 from affetto.learn.export.card import Card
 from affetto.learn.export.voice import fit_voice
 from affetto.learn.export.writer import Facts, load_config, with_calibration, write_bundle
 from affetto.learn.training.loop import FitResult
 from affetto.learn.training.pairing import pair_by_label
 from affetto.learn.training.randomness import generator
-from affetto.learn.training.targets import single_label, target_of
-from affetto.records import Clip
+from affetto.learn.training.targets import person, single_label, target_of
+from affetto.records import MODALITIES, Clip
 
 #: Held-out clips of each modality that calibration hears, and clips composed of them for the other subsets.
 MOST_CLIPS = 1500
@@ -62,7 +62,7 @@ def deliver(
         tokenizer=None if result.tokenizer is None else result.tokenizer.to_str().encode(),
         examples=[result.cache.inputs(clip) for clip in examples],
         truth=_truth(result, examples),
-        calibration=base.info.calibration if base is not None and alike else None,
+        calibration=_known_calibration(base.info) if base is not None and alike else None,
         voice=_known_voice(base, untouched),
         kept=_part_files(base, untouched) if base else {},
     )
@@ -77,12 +77,18 @@ def deliver(
                 for task in tasks
                 if task.kind != "dimension" and (target := target_of(clip, task)) is not None
             },
+            whose,
         )
-        for clip in [*alone, *composed]
+        for clip, whose in [*((c, person(c)) for c in alone), *((c, None) for c in composed)]
     ]
     calibration = refitted(bundle.info.calibration, fit_calibration(bundle, items))
     voice = None if "speech" in untouched else _fitted_voice(result, clips, bundle)
     return with_calibration(bundle, out, calibration, _card(result), voice)
+
+
+def _known_calibration(base: BundleInfo) -> dict[str, dict[str, dict[str, Calibration]]]:
+    """The calibration of the bundle that the run began with, for heads that have all learnt on since."""
+    return without_vectors(base.calibration, [task.name for task in base.tasks], MODALITIES)
 
 
 def _known_voice(base: Bundle | None, untouched: Sequence[str]) -> Voice | None:
