@@ -4,9 +4,10 @@
 
 *No speech*: 500 clips made here of silence, noise, tones, chords, music, clicks, engines, rain and animals; the
 product should answer none. No line of what makes them is shared with `affetto.learn.export.sounds` and
-`benchmarks/activity.py`, on whose sounds the speech detector and the bundle's voice were fitted and chosen. *Clean speech*: the people of RAVDESS, nEMO and EmoDB whom the bundle
-never heard; the product should answer nearly all. On these also the calibration error, and what abstaining from
-the least sure fifth of the answers is worth; intervals are bootstraps over people.
+`benchmarks/activity.py`, on whose sounds the speech detector and the bundle's voice were fitted and chosen.
+*Clean speech*: the people of RAVDESS, nEMO and EmoDB whom the bundle never heard; the product should answer nearly
+all. On these also the calibration error, and what abstaining from the least sure fifth of the answers is worth;
+intervals are bootstraps over people.
 """
 
 from __future__ import annotations
