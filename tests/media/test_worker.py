@@ -45,7 +45,7 @@ def robust():
 def worker(robust):
     """One worker for the tests that harm its children; each finds a child that waits."""
     assert not robust._busy
-    yield robust
+    return robust
 
 
 @pytest.fixture
