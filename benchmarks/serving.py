@@ -1,11 +1,13 @@
 """Measure `affetto serve` against the bare predictor, under overload, against bombs, and over many requests.
 
-    python benchmarks/serving.py                      all of it but growth, some four minutes
-    python benchmarks/serving.py --only cost,bombs    parts of it
-    python benchmarks/serving.py --only growth        20,000 requests
+    python benchmarks/serving.py                            start, cost, overload, bombs: some four minutes
+    python benchmarks/serving.py --only cost,bombs          parts of it
+    python benchmarks/serving.py --only growth              20,000 requests
+    python benchmarks/serving.py --only streams,fairness    live streams; clients that take turns
+    python benchmarks/serving.py --only sustained --minutes 30
 
 Ratios are medians of interleaved rounds in one run, so that a busy machine slows both sides. Traffic goes to
-127.0.0.1 only.
+127.0.0.1 only. What sends load is in `parts/serving_load.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ import os
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,12 +29,14 @@ import numpy as np
 import soundfile
 
 ROOT = Path(__file__).parents[1]
-sys.path[:1] = [str(ROOT / "src"), str(ROOT / "tests")]  # this folder holds a `serving` too
+# This folder holds a `serving` too.
+sys.path[:1] = [str(ROOT / folder) for folder in ("src", "tests", "benchmarks/parts")]
+
+from serving_load import TEXT, clip, fairness, family, overload, streams, sustained  # noqa: E402
 
 from serving.bad_inputs import png  # noqa: E402
-from serving.running import Running, cpu, form, memory, peak, serving  # noqa: E402
+from serving.running import cpu, form, memory, peak, serving  # noqa: E402
 
-TEXT = "Thank you so much"
 ROUNDS, PER_ROUND = 15, 12
 FEWEST_ROUNDS, MOST_TAKEN = 5, 0.06  # rounds that count; share of the processor that others may take
 
@@ -41,26 +44,16 @@ FEWEST_ROUNDS, MOST_TAKEN = 5, 0.06  # rounds that count; share of the processor
 def main() -> None:
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "start": start, "cost": cost, "overload": overload, "bombs": bombs, "growth": growth,
+        "streams": streams, "fairness": fairness, "sustained": lambda: sustained(60 * options.minutes),
     }  # fmt: skip
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", default="start,cost,overload,bombs")
-    for name in parser.parse_args().only.split(","):
+    parser.add_argument("--minutes", type=float, default=30.0, help="of `sustained`")
+    options = parser.parse_args()
+    for name in options.only.split(","):
         print(json.dumps({name: parts[name]()}, indent=2), flush=True)
-
-
-def clip(seconds: float = 3.0) -> bytes:
-    """A stretch of the example recording as 16-bit WAV."""
-    samples, rate = soundfile.read(ROOT / "examples" / "call.flac")
-    file = io.BytesIO()
-    soundfile.write(file, samples[: int(seconds * rate)], rate, format="WAV")
-    return file.getvalue()
-
-
-def family(server: Running) -> list[int]:
-    """The processes of a server."""
-    return [server.process.pid, *server.workers(), *server.decoders()]
 
 
 # --- start ---
@@ -198,105 +191,6 @@ def _taken_by_others(pids: list[int]) -> Callable[[], float]:
 def _pin(pid: int, core: int) -> None:
     for task in Path(f"/proc/{pid}/task").iterdir():
         os.sched_setaffinity(int(task.name), {core})
-
-
-# --- overload ---
-
-
-def overload(seconds: float = 60.0) -> dict[str, Any]:
-    """Open-loop load of four times the capacity: what still gets through, and how fast the rest is refused."""
-    body, headers = form(audio_file=clip(), text=TEXT)
-    with serving() as server:
-        before = _closed_loop(server, body, headers, 1, 5.0)
-        capacity = len(_closed_loop(server, body, headers, 2, 8.0)) / 8.0
-        accepted, refused, live, missed = _open_loop(server, body, headers, 4 * capacity, seconds)
-        time.sleep(2.0)
-        after = _closed_loop(server, body, headers, 1, 5.0)
-    return {
-        "peak_per_second": round(capacity, 1),
-        "goodput_of_peak": round(len(accepted) / seconds / capacity, 2),
-        "refused": len(refused),
-        "unanswered": missed,
-        "refusal_ms_p50_p99": _percentiles(refused),
-        "accepted_ms_p50_p99": _percentiles(accepted),
-        "live_ms_p50_p99": _percentiles(live),
-        "p50_ratio_2_s_later": round(statistics.median(after) / statistics.median(before), 2),
-    }
-
-
-def _percentiles(values: list[float]) -> list[float]:
-    return [round(float(np.percentile(values, q)), 1) for q in (50, 99)] if values else []
-
-
-def _closed_loop(server: Running, body: bytes, headers: Any, clients: int, seconds: float) -> list[float]:
-    """Milliseconds of the answers that `clients` get who ask again as soon as they are answered."""
-    times: list[float] = []
-    until = time.monotonic() + seconds
-
-    def client() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port)
-        while time.monotonic() < until:
-            began = time.perf_counter()
-            connection.request("POST", "/predict", body, headers)
-            response = connection.getresponse()
-            response.read()
-            if response.status == 200:
-                times.append(1000 * (time.perf_counter() - began))
-        connection.close()
-
-    _together([client] * clients)
-    return times
-
-
-def _open_loop(
-    server: Running, body: bytes, headers: Any, rate: float, seconds: float, clients: int = 24
-) -> tuple[list[float], list[float], list[float], int]:
-    """Milliseconds of the accepted, the refused and of /health/live, at a constant rate of arrivals; each is
-    timed from the moment at which it was due, so that a slow answer hides no later one."""
-    accepted: list[float] = []
-    refused: list[float] = []
-    live: list[float] = []
-    missed = [0]
-    begin, tickets, lock = time.monotonic() + 0.2, iter(range(int(rate * seconds))), threading.Lock()
-
-    def client() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-        while True:
-            with lock:
-                ticket = next(tickets, None)
-            if ticket is None:
-                break
-            due = begin + ticket / rate
-            time.sleep(max(due - time.monotonic(), 0))
-            sent = time.monotonic()
-            try:
-                connection.request("POST", "/predict", body, headers)
-                response = connection.getresponse()
-                response.read()
-            except (OSError, http.client.HTTPException):
-                connection.close()
-                missed[0] += 1
-                continue
-            (accepted if response.status == 200 else refused).append(1000 * (time.monotonic() - sent))
-        connection.close()
-
-    def probe() -> None:
-        while time.monotonic() < begin + seconds:
-            began = time.monotonic()
-            server.ask("GET", "/health/live")
-            live.append(1000 * (time.monotonic() - began))
-            time.sleep(0.1)
-
-    _together([*[client] * clients, probe])
-    return accepted, refused, live, missed[0]
-
-
-def _together(work: list[Callable[[], None]]) -> None:
-    threads = [threading.Thread(target=one) for one in work]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 # --- bombs ---
