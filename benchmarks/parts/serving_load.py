@@ -133,7 +133,7 @@ def _side_by_side(count: int, seconds: float) -> dict[str, Any]:
         sizes.append(sum(map(memory, family(server))))
 
     with serving("--workers", "2") as server:
-        wait_for(lambda: len(server.decoders()) == 2, 30, "both workers")
+        wait_for(lambda: server.metric("affetto_workers") == 2, 30, "both workers")
         before = sum(map(memory, family(server)))
         talks = [partial(_talk, server, at / count, seconds, said, codes) for at in range(count)]
         _together([*talks, weigh])

@@ -296,6 +296,20 @@ def test_limits_are_set(make):
 
 
 @linux
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "--net", "--map-root-user", "true"], capture_output=True).returncode != 0,
+    reason="the kernel grants no network of one's own",
+)
+def test_there_is_no_network(make, worker):
+    worker.decode_audio(make.encode(make.tone()))
+    assert os.readlink(f"/proc/{worker.pid}/ns/net") != os.readlink("/proc/self/ns/net")
+    with open(f"/proc/{worker.pid}/net/dev") as file:
+        assert [line.split(":")[0].strip() for line in file if ":" in line] == ["lo"]
+    with open(f"/proc/{worker.pid}/net/route") as file:
+        assert len(file.readlines()) <= 1  # its heading
+
+
+@linux
 def test_processor_time_is_allowed_anew_for_each_request(make, worker):
     rng = np.random.default_rng(0)
     data = make.picture("PNG", rng.integers(0, 256, (2000, 2000, 3), dtype=np.uint8))
