@@ -1,11 +1,13 @@
 """Measure `affetto serve` against the bare predictor, under overload, against bombs, and over many requests.
 
-    python benchmarks/serving.py                      all of it but growth, some four minutes
-    python benchmarks/serving.py --only cost,bombs    parts of it
-    python benchmarks/serving.py --only growth        20,000 requests
+    python benchmarks/serving.py                            start, cost, overload, bombs: some four minutes
+    python benchmarks/serving.py --only cost,bombs          parts of it
+    python benchmarks/serving.py --only growth              20,000 requests
+    python benchmarks/serving.py --only streams,fairness    live streams; clients that take turns
+    python benchmarks/serving.py --only sustained --minutes 30
 
 Ratios are medians of interleaved rounds in one run, so that a busy machine slows both sides. Traffic goes to
-127.0.0.1 only.
+127.0.0.1 only. What sends load is in `parts/serving_load.py`.
 """
 
 from __future__ import annotations
@@ -15,11 +17,9 @@ import http.client
 import io
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -29,38 +29,31 @@ import numpy as np
 import soundfile
 
 ROOT = Path(__file__).parents[1]
-sys.path[:1] = [str(ROOT / "src"), str(ROOT / "tests")]  # this folder holds a `serving` too
+# This folder holds a `serving` too.
+sys.path[:1] = [str(ROOT / folder) for folder in ("src", "tests", "benchmarks/parts")]
+
+from serving_load import TEXT, clip, fairness, family, overload, streams, sustained  # noqa: E402
 
 from serving.bad_inputs import png  # noqa: E402
-from serving.running import Running, cpu, form, memory, peak, serving  # noqa: E402
+from serving.running import cpu, form, memory, peak, serving  # noqa: E402
 
-TEXT = "Thank you so much"
-ROUNDS, PER_ROUND = 9, 12
+ROUNDS, PER_ROUND = 15, 12
+FEWEST_ROUNDS, MOST_TAKEN = 5, 0.06  # rounds that count; share of the processor that others may take
 
 
 def main() -> None:
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "start": start, "cost": cost, "overload": overload, "bombs": bombs, "growth": growth,
+        "streams": streams, "fairness": fairness, "sustained": lambda: sustained(60 * options.minutes),
     }  # fmt: skip
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", default="start,cost,overload,bombs")
-    for name in parser.parse_args().only.split(","):
+    parser.add_argument("--minutes", type=float, default=30.0, help="of `sustained`")
+    options = parser.parse_args()
+    for name in options.only.split(","):
         print(json.dumps({name: parts[name]()}, indent=2), flush=True)
-
-
-def clip(seconds: float = 3.0) -> bytes:
-    """A stretch of the example recording as 16-bit WAV."""
-    samples, rate = soundfile.read(ROOT / "examples" / "call.flac")
-    file = io.BytesIO()
-    soundfile.write(file, samples[: int(seconds * rate)], rate, format="WAV")
-    return file.getvalue()
-
-
-def family(server: Running) -> list[int]:
-    """The processes of a server."""
-    return [server.process.pid, *server.workers(), *server.decoders()]
 
 
 # --- start ---
@@ -100,12 +93,16 @@ def _command_seconds() -> float:
 
 
 def cost() -> dict[str, Any]:
-    """CPU and latency of a request, over the bare predictor loop (decoding in the same process)."""
+    """CPU and latency of a request, over the bare predictor loop (decoding in the same process).
+
+    The server and the bare loop have one core in turn, the client has another. A round during which others take
+    more than `MOST_TAKEN` of the processor is dropped.
+    """
     import affetto
 
     data, model = clip(), affetto.load()
-    connection: http.client.HTTPConnection
     body, headers = form(audio_file=data, text=TEXT)
+    measured, other = sorted(os.sched_getaffinity(0))[:2]
 
     def bare() -> None:
         json.dumps(model.predict(speech=data, text=TEXT).to_dict())
@@ -123,131 +120,77 @@ def cost() -> dict[str, Any]:
             bare()
             served()
         pids = family(server)
-        own = lambda: sum(resource.getrusage(resource.RUSAGE_SELF)[:2])  # noqa: E731
-        theirs = lambda: sum(map(cpu, pids))  # noqa: E731
-        rows = [(*_round(bare, own), *_round(served, theirs)) for _ in range(ROUNDS)]
+        for pid in pids:
+            _pin(pid, measured)
+        rounds: list[tuple[float, float, list[float], list[float]]] = []
+        for _ in range(ROUNDS):
+            taken = _taken_by_others(pids)
+            _pin(os.getpid(), measured)
+            bare_cpu, bare_ms = _round(bare, [os.getpid()])
+            _pin(os.getpid(), other)
+            served_cpu, served_ms = _round(served, pids)
+            if taken() <= MOST_TAKEN:
+                rounds.append((bare_cpu, served_cpu, bare_ms, served_ms))
+        os.sched_setaffinity(0, {measured, other})
         connection.close()
-    cpu_ratios = [row[2] / row[0] for row in rows]
-    bare_ms, served_ms = ([ms for row in rows for ms in row[at]] for at in (1, 3))
+    return _ratios(rounds)
+
+
+def _ratios(rounds: list[tuple[float, float, list[float], list[float]]]) -> dict[str, Any]:
+    """Medians over the rounds that were not disturbed, if enough are left."""
+    if len(rounds) < FEWEST_ROUNDS:
+        return {"rounds": len(rounds), "no result": "others took too much of the processor"}
+    bare_ms, served_ms = (np.concatenate([row[at] for row in rounds]) for at in (2, 3))
+    p50 = [float(np.median(times)) for times in (bare_ms, served_ms)]
     return {
-        "cpu_ms_bare": round(statistics.median(row[0] for row in rows), 2),
-        "cpu_ms_served": round(statistics.median(row[2] for row in rows), 2),
-        "cpu_ratio": round(statistics.median(cpu_ratios), 2),
-        "p50_ratio": round(statistics.median(served_ms) / statistics.median(bare_ms), 2),
+        "cpu_ms_bare": round(statistics.median(row[0] for row in rounds), 2),
+        "cpu_ms_served": round(statistics.median(row[1] for row in rounds), 2),
+        "cpu_ratio": round(statistics.median(row[1] / row[0] for row in rounds), 2),
+        "p50_ratio": round(statistics.median(np.median(row[3]) / np.median(row[2]) for row in rounds), 2),
         "p99_ratio": round(float(np.percentile(served_ms, 99) / np.percentile(bare_ms, 99)), 2),
-        "p50_ms": [round(statistics.median(bare_ms), 1), round(statistics.median(served_ms), 1)],
-        "rounds": ROUNDS,
-        "requests": ROUNDS * PER_ROUND,
+        "p50_ms": [round(ms, 1) for ms in p50],
+        "rounds": len(rounds),
+        "requests": len(rounds) * PER_ROUND,
     }
 
 
-def _round(work: Callable[[], None], used: Callable[[], float]) -> tuple[float, list[float]]:
-    """CPU milliseconds per call, and the wall-clock milliseconds of each."""
-    before, times = used(), []
+def _round(work: Callable[[], None], pids: list[int]) -> tuple[float, list[float]]:
+    """CPU milliseconds of some processes per call, and the wall-clock milliseconds of each call."""
+    before, times = sum(map(_cpu_ms, pids)), []
     for _ in range(PER_ROUND):
         began = time.perf_counter()
         work()
         times.append(1000 * (time.perf_counter() - began))
-    return 1000 * (used() - before) / PER_ROUND, times
+    return (sum(map(_cpu_ms, pids)) - before) / PER_ROUND, times
 
 
-# --- overload ---
+def _cpu_ms(pid: int) -> float:
+    """Milliseconds of processor time of all threads, to the nanosecond: `cpu` counts hundredths of a second."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e6
 
 
-def overload(seconds: float = 60.0) -> dict[str, Any]:
-    """Open-loop load of four times the capacity: what still gets through, and how fast the rest is refused."""
-    body, headers = form(audio_file=clip(), text=TEXT)
-    with serving() as server:
-        before = _closed_loop(server, body, headers, 1, 5.0)
-        capacity = len(_closed_loop(server, body, headers, 2, 8.0)) / 8.0
-        accepted, refused, live, missed = _open_loop(server, body, headers, 4 * capacity, seconds)
-        time.sleep(2.0)
-        after = _closed_loop(server, body, headers, 1, 5.0)
-    return {
-        "peak_per_second": round(capacity, 1),
-        "goodput_of_peak": round(len(accepted) / seconds / capacity, 2),
-        "refused": len(refused),
-        "unanswered": missed,
-        "refusal_ms_p50_p99": _percentiles(refused),
-        "accepted_ms_p50_p99": _percentiles(accepted),
-        "live_ms_p50_p99": _percentiles(live),
-        "p50_ratio_2_s_later": round(statistics.median(after) / statistics.median(before), 2),
-    }
+def _taken_by_others(pids: list[int]) -> Callable[[], float]:
+    """From now on until it is called: the share of the machine's processor time that went to others."""
+
+    def now() -> tuple[float, float, float]:
+        ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        seconds = [value / os.sysconf("SC_CLK_TCK") for value in ticks]
+        own = sum(map(_cpu_ms, [os.getpid(), *pids])) / 1000
+        return sum(seconds), sum(seconds) - seconds[3] - seconds[4], own
+
+    first = now()
+
+    def share() -> float:
+        whole, busy, own = (later - earlier for later, earlier in zip(now(), first, strict=True))
+        return (busy - own) / whole
+
+    return share
 
 
-def _percentiles(values: list[float]) -> list[float]:
-    return [round(float(np.percentile(values, q)), 1) for q in (50, 99)] if values else []
-
-
-def _closed_loop(server: Running, body: bytes, headers: Any, clients: int, seconds: float) -> list[float]:
-    """Milliseconds of the answers that `clients` get who ask again as soon as they are answered."""
-    times: list[float] = []
-    until = time.monotonic() + seconds
-
-    def client() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port)
-        while time.monotonic() < until:
-            began = time.perf_counter()
-            connection.request("POST", "/predict", body, headers)
-            response = connection.getresponse()
-            response.read()
-            if response.status == 200:
-                times.append(1000 * (time.perf_counter() - began))
-        connection.close()
-
-    _together([client] * clients)
-    return times
-
-
-def _open_loop(
-    server: Running, body: bytes, headers: Any, rate: float, seconds: float, clients: int = 24
-) -> tuple[list[float], list[float], list[float], int]:
-    """Milliseconds of the accepted, the refused and of /health/live, at a constant rate of arrivals; each is
-    timed from the moment at which it was due, so that a slow answer hides no later one."""
-    accepted: list[float] = []
-    refused: list[float] = []
-    live: list[float] = []
-    missed = [0]
-    begin, tickets, lock = time.monotonic() + 0.2, iter(range(int(rate * seconds))), threading.Lock()
-
-    def client() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-        while True:
-            with lock:
-                ticket = next(tickets, None)
-            if ticket is None:
-                break
-            due = begin + ticket / rate
-            time.sleep(max(due - time.monotonic(), 0))
-            sent = time.monotonic()
-            try:
-                connection.request("POST", "/predict", body, headers)
-                response = connection.getresponse()
-                response.read()
-            except (OSError, http.client.HTTPException):
-                connection.close()
-                missed[0] += 1
-                continue
-            (accepted if response.status == 200 else refused).append(1000 * (time.monotonic() - sent))
-        connection.close()
-
-    def probe() -> None:
-        while time.monotonic() < begin + seconds:
-            began = time.monotonic()
-            server.ask("GET", "/health/live")
-            live.append(1000 * (time.monotonic() - began))
-            time.sleep(0.1)
-
-    _together([*[client] * clients, probe])
-    return accepted, refused, live, missed[0]
-
-
-def _together(work: list[Callable[[], None]]) -> None:
-    threads = [threading.Thread(target=one) for one in work]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+def _pin(pid: int, core: int) -> None:
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), {core})
 
 
 # --- bombs ---

@@ -9,11 +9,15 @@ Importing this package is cheap: the model and the libraries that run it are loa
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from affetto.predictor import Predictor, load
     from affetto.records import Clip, Prediction
+
+# From 1.29 on, ONNX Runtime's own builds report to Microsoft unless they are told not to before they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 __all__ = ["Clip", "Prediction", "Predictor", "__version__", "load"]

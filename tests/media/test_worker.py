@@ -35,10 +35,17 @@ def shared():
         yield worker
 
 
-@pytest.fixture
-def worker():
+@pytest.fixture(scope="module")
+def robust():
     with DecodingWorker(timeout=20.0) as worker:
         yield worker
+
+
+@pytest.fixture
+def worker(robust):
+    """One worker for the tests that harm its children; each finds a child that waits."""
+    assert not robust._busy
+    return robust
 
 
 @pytest.fixture
@@ -226,14 +233,14 @@ def test_a_crash_while_idle_costs_nothing(make, worker):
 @pytest.mark.parametrize("how", ["waits", "stopped"])
 def test_a_hang_costs_one_request_and_its_time(make, stuck, how):
     good = make.encode(make.tone())
-    with DecodingWorker(timeout=1.0) as worker:
+    with DecodingWorker(timeout=0.6) as worker:
         worker.decode_audio(good)
         victim = worker.pid
         if how == "stopped":
             os.kill(victim, signal.SIGSTOP)
         started = time.monotonic()
         assert code_of(worker.decode_audio, good if how == "stopped" else stuck) == "decoder_timeout"
-        assert 0.9 < time.monotonic() - started < 6.0
+        assert 0.5 < time.monotonic() - started < 5.0
         assert state_of(victim) is None
         assert len(worker.decode_audio(good)) == 16_000
 
@@ -241,14 +248,14 @@ def test_a_hang_costs_one_request_and_its_time(make, stuck, how):
 @linux
 def test_the_start_is_not_waited_for_nor_counted(make, monkeypatch, tmp_path):
     slow = tmp_path / "slow-python"
-    slow.write_text(f'#!/bin/sh\nsleep 2\nexec {sys.executable} "$@"\n')
+    slow.write_text(f'#!/bin/sh\nsleep 1.2\nexec {sys.executable} "$@"\n')
     slow.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(slow))
     started = time.monotonic()
-    with DecodingWorker(timeout=1.5) as worker:
-        assert time.monotonic() - started < 1.5
+    with DecodingWorker(timeout=1.0) as worker:
+        assert time.monotonic() - started < 1.0
         assert len(worker.decode_audio(make.encode(make.tone()))) == 16_000
-        assert time.monotonic() - started > 2.0
+        assert time.monotonic() - started > 1.2
 
 
 def test_a_child_that_cannot_start_is_told(make, monkeypatch):
@@ -286,6 +293,20 @@ def test_limits_are_set(make):
         assert limits["Max file size"][:2] == ["0", "0"]
         assert limits["Max core file size"][:2] == ["0", "0"]
         assert 5 <= int(limits["Max cpu time"][0]) <= 9
+
+
+@linux
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "--net", "--map-root-user", "true"], capture_output=True).returncode != 0,
+    reason="the kernel grants no network of one's own",
+)
+def test_there_is_no_network(make, worker):
+    worker.decode_audio(make.encode(make.tone()))
+    assert os.readlink(f"/proc/{worker.pid}/ns/net") != os.readlink("/proc/self/ns/net")
+    with open(f"/proc/{worker.pid}/net/dev") as file:
+        assert [line.split(":")[0].strip() for line in file if ":" in line] == ["lo"]
+    with open(f"/proc/{worker.pid}/net/route") as file:
+        assert len(file.readlines()) <= 1  # its heading
 
 
 @linux
@@ -430,10 +451,10 @@ def test_a_crash_while_idle_costs_no_iteration(make, worker):
 @linux
 def test_only_the_decoder_is_on_the_clock(silence):
     """The caller may take longer for a block than the decoder may."""
-    with DecodingWorker(timeout=1.5) as worker:
+    with DecodingWorker(timeout=0.8) as worker:
         blocks = worker.iter_audio(silence(600.0), block_seconds=20.0)
         next(blocks)
-        time.sleep(1.7)
+        time.sleep(0.9)
         assert len(next(blocks)) == 320_000
         (child,) = worker._busy
         os.kill(child.process.pid, signal.SIGSTOP)

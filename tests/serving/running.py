@@ -126,6 +126,30 @@ def serving(
         process.stderr.close()
 
 
+def run_serve(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`affetto serve` with arguments that it ends by itself for."""
+    env = {**os.environ, "PYTHONPATH": str(SOURCE)}
+    command = [sys.executable, "-m", "affetto", "serve", *arguments]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+
+
+def is_free(port: int) -> bool:
+    """Whether a port can be bound."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def _read(server: Running) -> None:
     with suppress(ValueError):
         for line in server.process.stderr:

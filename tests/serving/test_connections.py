@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -46,7 +48,7 @@ class Local:
         self.port = self._socket.getsockname()[1]
         config = uvicorn.Config(
             app,
-            http=make_protocol(limits, connections),
+            http=make_protocol(limits, connections, self.state.metrics),
             ws="websockets-sansio",
             log_config=None,
             access_log=False,
@@ -192,14 +194,14 @@ def test_clients_that_leave(local, clip, moment):
 
 
 def test_a_hundred_that_leave_are_counted_and_leave_nothing(local):
-    before = _counted(local, "client_gone")
+    before = _counts(local)["client_gone"]
     for _ in range(10):
         connections = [local.connect(HEAD + b"Content-Length: 100\r\n\r\n{") for _ in range(10)]
         wait_for(lambda: local.state.budget.bytes >= 10, 5, "the bodies to begin")
         for connection in connections:
             connection.close()
         wait_for(lambda: not _established(local.port), 5, "the connections to end")
-    wait_for(lambda: _counted(local, "client_gone") == before + 100, 10, "them to be counted")
+    wait_for(lambda: _counts(local)["client_gone"] == before + 100, 10, "them to be counted")
     wait_for(lambda: not _established(local.port), 5, "the connections to end")
 
 
@@ -271,9 +273,71 @@ def test_a_stream_too_many_and_one_too_long(local):
         assert said[-1]["code"] == "stream_too_long"
 
 
-def _counted(local: Local, code: str) -> float:
+def test_every_request_is_counted_once(local, clip):
+    """What clients were told is what the metrics say, also of what no route saw."""
+    body, headers = form(audio_file=clip, text="happy")
+    kind = f"Content-Type: {headers['Content-Type']}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    start = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"
+    requests = [
+        start + kind + body,
+        b"POST /predict?text=happy HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /labels HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"PUT /predict HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /lab",  # too slow
+        b"GET\r\n\r\n",
+        b"GET /labels HTTP/1.1\r\nX: " + bytes([65]) * 2**17 + b"\r\n\r\n",
+        HEAD + b"Content-Length: 99999999\r\n\r\n",
+        HEAD + b"Content-Length: 3\r\n\r\n{}x",
+        HEAD + b"Content-Length: 100\r\n\r\n{",  # too slow
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 20_000,
+        b"GET /stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+    ]
+    time.sleep(0.1)  # a request is counted when it has been answered, the last one of the test before too
+    before, told = _counts(local), Counter()
+    for request in requests * 2:
+        with local.connect() as connection:
+            with suppress(OSError):
+                connection.sendall(request)
+            told[code_of(read_response(connection))] += 1
+    wait_for(lambda: (_counts(local) - before).total() == 2 * len(requests), 5, "all to be counted")
+    assert _counts(local) - before == told
+    assert len(told) >= 8
     lines = local.state.metrics.text().decode().splitlines()
-    return sum(float(line.split()[-1]) for line in lines if f'code="{code}"' in line and "_total" in line)
+    assert sum(not line.startswith("#") for line in lines) <= 200  # series
+    for stage in ("queue", "work", "decode", "model", "total"):
+        assert any(line.startswith(f'affetto_stage_seconds_count{{stage="{stage}"}}') for line in lines)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_the_time_of_day_jumps(local, monkeypatch, hours):
+    """In the middle of headers, of a body and of a stream: what is timed is timed by another clock."""
+    from websockets.sync.client import connect
+
+    jumped = time.time
+    with (
+        local.connect(b"GET /lab") as first,
+        local.connect(HEAD + b"Content-Length: 17\r\n\r\n") as second,
+        connect(f"ws://127.0.0.1:{local.port}/stream") as stream,
+    ):
+        stream.send('{"type": "start"}')
+        stream.recv(10)
+        monkeypatch.setattr(time, "time", lambda: jumped() + 3600 * hours)
+        first.sendall(b"els HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        second.sendall(b'{"text": "happy"}')
+        assert code_of(read_response(first)) == code_of(read_response(second)) == "ok"
+        stream.send(np.ones(16_000, "<i2").tobytes())
+        stream.send('{"type": "finish"}')
+        assert '"final"' in stream.recv(10)
+
+
+def _counts(local: Local) -> Counter[str]:
+    """Requests by code, of all routes."""
+    text = local.state.metrics.text().decode()
+    found: Counter[str] = Counter()
+    for code, count in re.findall(r'^affetto_requests_total\{code="(\w+)".*\} (\S+)$', text, re.MULTILINE):
+        found[code] += int(float(count))
+    return found
 
 
 def _established(port: int) -> list[str]:

@@ -2,66 +2,96 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import struct
 import subprocess
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from websockets.sync.client import connect
 
 import affetto
 from affetto.media import decode_audio
-from serving.running import SOURCE, serving
+from serving.running import SOURCE, Running, serving
+from sounds import voice_like
 
-TEXT = "Thank you so much, that is wonderful news!"
+TEXTS = ("Thank you so much, that is wonderful news!", "Leave me alone!", "It rained all day.")
 EXAMPLES = SOURCE.parent / "examples"
+
+#: A recording and its text to its probabilities by their labels.
+Way = Callable[[Running, Path, str], dict[str, float]]
 
 
 @pytest.fixture(scope="module")
-def default():
+def default() -> Iterator[Running]:
     with serving() as server:
         yield server
 
 
-@pytest.mark.parametrize("name", ["thanks.flac", "goodbye.flac", "call.flac"])
-def test_http_stream_oip_command_and_python_agree(default, name):
-    path = EXAMPLES / name
-    python = affetto.load().predict(speech=str(path), text=TEXT, timeline=True)
-    found = {
-        "http": default.predict(audio_file=path.read_bytes(), text=TEXT).json()["probabilities"],
-        "timeline": default.predict(audio_file=path.read_bytes(), text=TEXT, timeline="true").json()[
-            "probabilities"
-        ],
-        "stream": _stream(default, path)["probabilities"],
-        "oip, binary": _oip(default, path),
-        "oip, waveform": _oip_waveform(default, path),
-        "command": _command(path)["probabilities"],
+def test_http_stream_oip_command_and_python_agree(default: Running, tmp_path: Path) -> None:
+    ways = {
+        "http": _http,
+        "http, timeline": _timeline,
+        "stream": _stream,
+        "oip, binary": _oip,
+        "oip, waveform": _oip_waveform,
     }
-    wanted = np.array(list(python.probabilities.values()))
-    for way, probabilities in found.items():
-        assert list(probabilities) == list(python.probabilities), way
-        assert np.abs(np.array(list(probabilities.values())) - wanted).max() <= 1e-6, way
+    _check([EXAMPLES / f"{name}.flac" for name in ("thanks", "goodbye", "call")], default, ways, tmp_path)
 
 
-def _stream(server, path) -> dict:
+@pytest.mark.slow
+def test_they_agree_on_500_clips(default: Running, tmp_path: Path) -> None:
+    rng, paths = np.random.default_rng(0), []
+    for number in range(500):
+        paths.append(tmp_path / f"{number}.wav")
+        soundfile.write(paths[-1], voice_like(float(rng.uniform(0.5, 2.0)), seed=number), 16_000)
+    _check(paths, default, {"http": _http, "stream": _stream, "oip": _oip}, tmp_path)
+
+
+def _check(paths: Sequence[Path], server: Running, ways: dict[str, Way], folder: Path) -> None:
+    """That each way gives what the library gives, and the command too."""
+    predictor = affetto.load()
+    items = [(path, TEXTS[number % len(TEXTS)]) for number, path in enumerate(paths)]
+    for (path, text), command in zip(items, _command(items, folder), strict=True):
+        wanted = predictor.predict(speech=str(path), text=text).probabilities
+        found = {name: way(server, path, text) for name, way in ways.items()} | {"command": command}
+        for name, probabilities in found.items():
+            assert list(probabilities) == list(wanted), (name, path)
+            values, expected = (np.array(list(each.values())) for each in (probabilities, wanted))
+            assert np.abs(values - expected).max() <= 1e-6, (name, path)
+            assert values.argmax() == expected.argmax(), (name, path)
+
+
+def _http(server: Running, path: Path, text: str) -> dict[str, float]:
+    return server.predict(audio_file=path.read_bytes(), text=text).json()["probabilities"]
+
+
+def _timeline(server: Running, path: Path, text: str) -> dict[str, float]:
+    return server.predict(audio_file=path.read_bytes(), text=text, timeline="true").json()["probabilities"]
+
+
+def _stream(server: Running, path: Path, text: str) -> dict[str, float]:
     samples = decode_audio(path).astype("<f4")
     with connect(f"ws://127.0.0.1:{server.port}/stream") as socket:
-        socket.send(json.dumps({"type": "start", "format": "f32le", "text": TEXT}))
+        socket.send(json.dumps({"type": "start", "format": "f32le", "text": text}))
         for at in range(0, len(samples), 1600):
             socket.send(samples[at : at + 1600].tobytes())
         socket.send('{"type": "finish"}')
         while True:
             said = json.loads(socket.recv(30))
             if said["type"] == "final":
-                return said["prediction"]
+                return said["prediction"]["probabilities"]
 
 
-def _oip(server, path) -> dict:
+def _oip(server: Running, path: Path, text: str) -> dict[str, float]:
     """As Triton's client sends it: binary tensors in, binary tensors out."""
-    blobs = [path.read_bytes(), TEXT.encode()]
+    blobs = [path.read_bytes(), text.encode()]
     packed = [struct.pack("<I", len(blob)) + blob for blob in blobs]
     inputs = [
         {"name": name, "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(data)}}
@@ -81,11 +111,11 @@ def _oip(server, path) -> dict:
     raise AssertionError("no answer")
 
 
-def _oip_waveform(server, path) -> dict:
+def _oip_waveform(server: Running, path: Path, text: str) -> dict[str, float]:
     samples = decode_audio(path)
     inputs = [
         {"name": "waveform", "datatype": "FP32", "shape": [1, len(samples)], "data": samples.tolist()},
-        {"name": "text", "datatype": "BYTES", "shape": [1], "data": [TEXT]},
+        {"name": "text", "datatype": "BYTES", "shape": [1], "data": [text]},
     ]
     body = json.dumps({"inputs": inputs, "outputs": [{"name": "probabilities"}]}).encode()
     answer = server.ask("POST", "/v2/models/default/infer", body, {"Content-Type": "application/json"})
@@ -93,7 +123,14 @@ def _oip_waveform(server, path) -> dict:
     return dict(zip(labels, answer.json()["outputs"][0]["data"], strict=True))
 
 
-def _command(path) -> dict:
-    command = [sys.executable, "-m", "affetto", "predict", str(path), "--text", TEXT, "--json"]
+def _command(items: Sequence[tuple[Path, str]], folder: Path) -> list[dict[str, float]]:
+    """What `affetto predict` says of a manifest of them."""
+    manifest = folder / "clips.csv"
+    with manifest.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("id", "speech", "text"))
+        rows.writerows((number, path, text) for number, (path, text) in enumerate(items))
+    command = [sys.executable, "-m", "affetto", "predict", str(manifest), "--json"]
     env = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    return json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60, env=env).stdout)
+    done = subprocess.run(command, capture_output=True, check=True, timeout=600, env=env, text=True)
+    return [json.loads(line)["probabilities"] for line in done.stdout.splitlines()]

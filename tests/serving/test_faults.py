@@ -1,4 +1,4 @@
-"""Faults of a running server: processes that die or hang, signals, bundles that change under it."""
+"""Faults of a running server: processes that die or hang, files that run out, numbers that are none."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from serving.bad_inputs import encode, tone
-from serving.running import SOURCE, Running, alive, memory, serving, wait_for
+from serving.running import SOURCE, Running, alive, free_port, memory, run_serve, serving, wait_for
 
 WORK_DONE = r'affetto_stage_seconds_count\{stage="work"\}'
 
@@ -151,63 +151,6 @@ def test_a_stream_whose_worker_dies_is_told(server, clip):
     server.wait_ready()
 
 
-def test_a_parent_that_is_killed_leaves_nobody_and_frees_its_port(plain_bundle):
-    with serving("--bundle", str(plain_bundle.path), "--workers", "2") as server:
-        wait_for(lambda: len(server.decoders()) == 2, 30, "two decoders")
-        pids = [*server.workers(), *server.decoders()]
-        assert len(pids) == 4
-        server.process.kill()
-        server.process.wait()
-        wait_for(lambda: _is_free(server.port), 1.0, "the port")
-        wait_for(lambda: not any(map(alive, pids)), 5, "the workers to end")
-
-
-def test_sigterm_answers_what_is_under_way(plain_bundle, clip):
-    with serving("--bundle", str(plain_bundle.path)) as server, ThreadPoolExecutor(8) as pool:
-        (pid,) = server.workers()
-        server.predict(audio_file=clip)
-        os.kill(pid, signal.SIGSTOP)
-        answers = [pool.submit(server.predict, audio_file=clip) for _ in range(5)]
-        time.sleep(0.4)
-        server.process.send_signal(signal.SIGTERM)
-        began = time.monotonic()
-        wait_for(lambda: server.ask("GET", "/health/ready").status == 503, 0.5, "ready to be 503")
-        assert server.predict(text="happy").code == "shutting_down"
-        time.sleep(0.3)
-        os.kill(pid, signal.SIGCONT)
-        assert [answer.result().code for answer in answers] == ["ok"] * 5
-        assert server.process.wait(10) == 0
-        assert time.monotonic() - began < 10
-        assert not alive(pid)
-
-
-@pytest.mark.slow
-def test_sigterm_while_the_model_is_loaded(plain_bundle):
-    with serving("--bundle", str(plain_bundle.path), ready=False) as server:
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(10) in (0, -signal.SIGTERM)
-        assert _is_free(server.port)
-
-
-@pytest.mark.slow
-def test_a_second_interrupt_ends_at_once(plain_bundle):
-    with serving("--bundle", str(plain_bundle.path)) as server:
-        server.process.send_signal(signal.SIGINT)
-        time.sleep(0.05)
-        server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(5) == 130
-
-
-def test_a_port_in_use_is_told_in_one_line():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        done = _serve("--purpose", "demo", "--port", str(taken.getsockname()[1]))
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.rstrip().endswith("[bind_failed]")
-
-
 @pytest.mark.slow
 def test_files_run_out_and_come_back(plain_bundle):
     few = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (96, 96))}
@@ -224,64 +167,6 @@ def test_files_run_out_and_come_back(plain_bundle):
 
 
 @pytest.mark.slow
-def test_a_reload_under_load_loses_nothing(bundle, variant):
-    new = variant(name="newer")
-    with serving("--bundle", str(bundle), "--workers", "2") as server:
-        answers, stop = [], threading.Event()
-
-        def load() -> None:
-            while not stop.is_set():
-                answers.append(server.predict(text="happy"))
-
-        threads = [threading.Thread(target=load) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        old = server.ask("GET", "/health/ready").json()["model"]
-        _replace(bundle, new.path)
-        server.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: server.metric("affetto_reloads_total") == 1, 60, "the reload")
-        wait_for(
-            lambda: server.predict(text="happy").headers["affetto-model"] == new.sha256, 30, "the new model"
-        )
-        time.sleep(0.2)
-        stop.set()
-        for thread in threads:
-            thread.join()
-        assert {answer.code for answer in answers} == {"ok"}
-        for answer in answers:
-            assert answer.headers["affetto-model"] == answer.json()["model"]["sha256"] in (old, new.sha256)
-        wait_for(lambda: len(server.workers()) == 2, 30, "the old workers to end")
-
-
-@pytest.mark.slow
-def test_a_corrupt_bundle_is_refused_and_the_old_one_goes_on(bundle, plain_bundle):
-    with serving("--bundle", str(bundle)) as server:
-        (bundle / "text.int8.onnx").write_bytes(b"damaged")
-        server.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: server.metric("affetto_reloads_total") == 1, 60, "the reload")
-        answer = server.predict(text="happy")
-        assert answer.code == "ok"
-        assert answer.headers["affetto-model"] == plain_bundle.sha256
-        assert any("reload refused" in line for line in server.log)
-
-
-@pytest.mark.slow
-def test_a_bundle_that_is_deleted_is_not_missed_until_a_worker_dies(bundle, clip, plain_bundle):
-    with serving("--bundle", str(bundle)) as server:
-        shutil.rmtree(bundle)
-        assert server.predict(text="happy", audio_file=clip).code == "ok"
-        os.kill(server.workers()[0], signal.SIGKILL)
-        wait_for(lambda: not server.is_ready(), 10, "the worker to be missed")
-        answer = server.predict(text="happy")
-        assert (answer.status, answer.code) == (503, "not_ready")
-        wait_for(lambda: any("could not start" in line for line in server.log), 30, "a try")
-        time.sleep(2.0)
-        assert sum("could not start" in line for line in server.log) <= 8  # it backs off
-        shutil.copytree(plain_bundle.path, bundle)
-        server.wait_ready()
-
-
-@pytest.mark.slow
 def test_nan_among_the_weights_is_refused_at_load(bundle, variant):
     import onnx
     from onnx import numpy_helper
@@ -292,7 +177,7 @@ def test_nan_among_the_weights_is_refused_at_load(bundle, variant):
     values[3, 2] = float("nan")
     table.CopyFrom(numpy_helper.from_array(values, table.name))
     bad = variant(files={"text.int8.onnx": model.SerializeToString()})
-    done = _serve("--purpose", "demo", "--port", "0", "--bundle", str(bad.path))
+    done = run_serve("--purpose", "demo", "--port", "0", "--bundle", str(bad.path))
     assert done.returncode == 2
     assert "NaN" in done.stderr
     assert done.stderr.rstrip().endswith("[bundle_invalid]")
@@ -325,7 +210,7 @@ def test_an_answer_that_is_not_finite_fails_its_item_alone(bundle, variant):
 
 @pytest.mark.slow
 def test_a_full_disk_behind_the_log_and_no_temporary_folder(plain_bundle, tmp_path):
-    port = _free_port()
+    port = free_port()
     arguments = [sys.executable, "-m", "affetto", "serve", "--purpose", "demo", "--port", str(port)]
     env = {**os.environ, "PYTHONPATH": str(SOURCE), "TMPDIR": str(tmp_path / "nowhere")}
     with open("/dev/full", "w") as full:
@@ -356,18 +241,6 @@ def test_memory_of_a_gigabyte_that_is_refused(plain):
     assert memory(plain.process.pid) - before < 2 * 4 + 16
 
 
-def _replace(folder: Path, other: Path) -> None:
-    """Put another bundle where one lies, at once."""
-    folder.rename(folder.with_name("old"))
-    shutil.copytree(other, folder)
-
-
-def _serve(*arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(SOURCE)}
-    command = [sys.executable, "-m", "affetto", "serve", *arguments]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=20)
-
-
 def _read_refusal(connections: list[socket.socket]) -> bytes:
     for connection in connections:
         connection.settimeout(0.05)
@@ -379,17 +252,30 @@ def _read_refusal(connections: list[socket.socket]) -> bytes:
     return b""
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
+@pytest.mark.slow
+def test_health_is_told_while_others_take_the_processor(plain):
+    """Four times as many processes as cores, and requests of its own."""
+    busy = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4 * (os.cpu_count() or 1))
+    ]
+    stop, took = threading.Event(), []
 
+    def load() -> None:
+        while not stop.is_set():
+            plain.predict(text="happy")
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    loader = threading.Thread(target=load)
+    loader.start()
+    try:
+        for _ in range(30):
+            began = time.monotonic()
+            assert plain.ask("GET", "/health/live").status == 200
+            took.append(time.monotonic() - began)
+            time.sleep(0.05)
+    finally:
+        stop.set()
+        for process in busy:
+            process.kill()
+            process.wait()
+        loader.join()
+    assert max(took) <= 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import os
@@ -20,6 +21,8 @@ from affetto.media.limits import AudioLimits, ImageLimits, VideoLimits
 from affetto.media.messages import read, receive, send
 from affetto.media.source import Named
 
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # of Linux' sched.h
+
 
 def main() -> None:
     """Answer requests until standard input ends. Started by `DecodingWorker`, not by people."""
@@ -30,6 +33,7 @@ def main() -> None:
     from affetto.media import audio, image  # noqa: F401  (before the limits, while the owner does other work)
 
     _limit(settings["memory_bytes"])
+    _leave_network()
     threading.Thread(target=_end_with, args=(settings["owner"],), daemon=True).start()
     send(answers, {"kind": "ready"})
     with suppress(EOFError):
@@ -108,6 +112,15 @@ def _limit(memory_bytes: int) -> None:
             resource.setrlimit(getattr(resource, limit), (value, value))
         except (AttributeError, ValueError, OSError):  # macOS has them not all
             continue
+
+
+def _leave_network() -> None:
+    """Move into a network of this process alone, which leads nowhere, where the kernel grants one. Has to come
+    before threads are started."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if libc.unshare(_CLONE_NEWNET) != 0:  # without privileges, in a user namespace too
+            libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
 
 
 def _renew_processor_time(seconds: float) -> None:

@@ -159,7 +159,8 @@ def _pictures(
     with av.open(opened.file, format=_DEMUXERS[sniffed.container]) as container:
         if not container.streams.video:
             raise MediaError(
-                "video_without_pictures", f"{opened.name}: holds no pictures, only sound; give it as a recording"
+                "video_without_pictures",
+                f"{opened.name}: holds no pictures, only sound; give it as a recording",
             )
         stream = container.streams.video[0]
         if stream.codec_context is None:

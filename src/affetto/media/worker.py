@@ -5,8 +5,8 @@
         for block in worker.iter_audio("day.flac", limits=LONG_AUDIO):
             ...
 
-The child is limited (address space, processor time, open files, no written file, no core dump; where the
-platform knows such limits) and is replaced after every failure, which costs one request and never a second.
+The child is limited (address space, processor time, open files, no written file, no core dump, no network; where
+the platform knows such limits) and is replaced after every failure, which costs one request and never a second.
 """
 
 from __future__ import annotations

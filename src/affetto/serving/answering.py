@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -107,6 +108,7 @@ class Answering:
         facts, given = call.facts, dict(zip(call.facts["given"], call.blobs, strict=True))
         for name in ("audio", "image"):
             _refuse_video(given.get(name), f"{name}_file")
+        began = perf_counter()
         speech: Any = given.get("audio")
         if "waveform" in given:
             speech = np.frombuffer(given["waveform"], "<f4")
@@ -120,7 +122,9 @@ class Answering:
             language=facts["language"],
             file=facts["file"],
         )
-        return Reply({"unsure": prediction.abstained}, _encoded(prediction.to_dict()))
+        model = prediction.elapsed
+        seconds = {"decode": perf_counter() - began - model, "model": model}
+        return Reply({"unsure": prediction.abstained, "seconds": seconds}, _encoded(prediction.to_dict()))
 
     def _search(self, call: Call) -> Reply:
         assert self._finding is not None

@@ -17,7 +17,8 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: `data` is JSON as it goes to the client. `facts` hold `error` for an error."""
+    """An answer: `data` is JSON as it goes to the client. `facts` hold `error` for an error, and `seconds` by
+    stage where these are known."""
 
     facts: dict[str, Any]
     data: bytes = b""

@@ -86,7 +86,7 @@ class Guard:
     def _tell(self, scope: MutableMapping[str, Any], seconds: float) -> None:
         state, route = scope["state"], scope.get("route")
         path = getattr(route, "path", "other")
-        code = state.get("code", "ok")
+        code = state.get("refused") or state.get("code", "ok")  # refused by the connection, while it was read
         self._server.metrics.request(path, code, seconds)
         method = scope.get("method", "WS")
         _log.info("%s %s %s %.0f ms id=%s", method, path, code, 1000 * seconds, state["request_id"])

@@ -32,7 +32,7 @@ class Limits:
     connections: int = 512
     buffered_bytes: int = 256 * 2**20
     # streams
-    streams: int = 16
+    streams: int = 50
     stream_seconds: float = 3600.0
     message_bytes: int = 2**20
     stream_idle_seconds: float = 30.0

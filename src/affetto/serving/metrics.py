@@ -21,7 +21,8 @@ class Metrics:
             ["route", "code"], registry=registry,
         )  # fmt: skip
         self._stages = Histogram(
-            "affetto_stage_seconds", "Seconds of a request: in the queue, at a worker, in all.",
+            "affetto_stage_seconds",
+            "Seconds of a request: queue, work (at a worker: decode, model and the way there), total.",
             ["stage"], buckets=_SECONDS, registry=registry,
         )  # fmt: skip
         self.answers = Counter("affetto_answers", "Answers given.", ["outcome"], registry=registry)
@@ -39,13 +40,15 @@ class Metrics:
         """A gauge that is read when it is asked for."""
         Gauge(f"affetto_{name}", help, registry=self._registry).set_function(value)
 
-    def request(self, route: str, code: str, seconds: float) -> None:
-        """A request has been answered with `code`, "ok" or that of the error."""
+    def request(self, route: str, code: str, seconds: float | None = None) -> None:
+        """A request has been answered with `code`, "ok" or that of the error; `seconds` after it came, where it
+        came to a route."""
         self._requests.labels(route, code).inc()
-        self._stages.labels("total").observe(seconds)
+        if seconds is not None:
+            self._stages.labels("total").observe(seconds)
 
     def stage(self, stage: str, seconds: float) -> None:
-        """A stage ("queue", "work") took so long."""
+        """A stage ("queue", "work", "decode", "model") took so long."""
         self._stages.labels(stage).observe(seconds)
 
     def text(self) -> bytes:

@@ -317,7 +317,8 @@ class Pool:
             self._give(member)
         took = loop.time() - began
         self._seconds += 0.1 * (took - self._seconds)
-        self._metrics.stage("work", took)
+        for stage, seconds in {"work": took, **reply.facts.get("seconds", {})}.items():
+            self._metrics.stage(stage, seconds)
         return reply
 
 

@@ -2,7 +2,7 @@
 
 Headers must come in time and within their size; a client that does not read its answer is cut off; a body
 that was refused is thrown away for a moment, so that the client can read why, and then cut off; connections
-are counted. Whatever is refused here gets the same body as everywhere.
+are counted. Whatever is refused here gets the same body as everywhere, and is counted and logged as a request.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import logging
 import secrets
 import sys
 from typing import Any
@@ -19,7 +20,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from affetto.serving.faults import Fault
 from affetto.serving.limits import Limits
+from affetto.serving.metrics import Metrics
 
+_log = logging.getLogger("affetto.serving")
 _LINGER_SECONDS, _LINGER_BYTES = 2.0, 2**25  # of a refused body, read and thrown away
 _SLICE = 16 * 1024
 _OVERHEAD = 4  # bytes on the wire for a byte of a body
@@ -31,11 +34,11 @@ _TINY_CHUNKS = Fault("body_invalid", "the body comes in chunks of a few bytes: s
 _NO_SOCKET = Fault("header_invalid", "this is no WebSocket handshake: GET, version 13, a key of 16 bytes")
 
 
-def make_protocol(limits: Limits, connections: int) -> type[H11Protocol]:
+def make_protocol(limits: Limits, connections: int, metrics: Metrics) -> type[H11Protocol]:
     """The protocol class with these limits; uvicorn makes one instance per connection."""
 
     class Protocol(_Protocol):
-        _limits, _most = limits, connections
+        _limits, _most, _metrics = limits, connections, metrics
 
     return Protocol
 
@@ -45,6 +48,7 @@ class _Protocol(H11Protocol):
 
     _limits: Limits
     _most: int
+    _metrics: Metrics
     _timer: asyncio.TimerHandle | None = None
     _writing: asyncio.TimerHandle | None = None
     _came = _held = _lingered = 0
@@ -154,7 +158,13 @@ class _Protocol(H11Protocol):
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
             self.transport.abort()
             return
-        body = fault.encoded(secrets.token_hex(8))
+        request_id = secrets.token_hex(8)
+        if self._in_progress():
+            self.cycle.scope["state"]["refused"] = fault.code  # the guard around the route counts it
+        else:
+            self._metrics.request("other", fault.code)
+            _log.info("- other %s id=%s", fault.code, request_id)
+        body = fault.encoded(request_id)
         headers: dict[str, Any] = {
             "content-type": "application/json",
             "content-length": len(body),

@@ -108,7 +108,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     )
     config = uvicorn.Config(
         app,
-        http=make_protocol(settings.limits, _connections(settings.limits)),
+        http=make_protocol(settings.limits, _connections(settings.limits), app.state.server.metrics),
         ws="websockets-sansio",
         ws_max_size=settings.limits.message_bytes,
         ws_per_message_deflate=False,
