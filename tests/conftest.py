@@ -6,11 +6,12 @@ and kept for later runs. `plain_bundle` is drawn by hand, node by node: its answ
 
 from __future__ import annotations
 
+import functools
 import getpass
 import hashlib
 import io
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,23 @@ SUBSETS = ("speech", "text", "vision", "speech+text", "speech+vision", "text+vis
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle() -> Bundle:
+def quick_export() -> Iterator[None]:
+    """torch makes its table of ONNX functions anew for every export, which takes longer than the rest of it for
+    a tiny model: for tests that export, once is enough."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    table = functools.cache(ONNXRegistry.from_torchlib)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(table))
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(request: pytest.FixtureRequest) -> Bundle:
     """Speech, text and vision, int8 and fp32, hybrid views, the task emotion, calibrated."""
     folder = Path(tempfile.gettempdir()) / f"affetto-tests-{getpass.getuser()}" / _key()
     if not (folder / "bundle.json").exists():
+        request.getfixturevalue("quick_export")
         make_tiny_bundle(folder)
     return open_bundle(folder)
 

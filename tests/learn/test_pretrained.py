@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import huggingface_hub
 import pytest
 import torch
 import transformers
@@ -267,7 +268,8 @@ def test_local_weights_are_pinned_by_their_hash(folders):
 
 
 def test_what_cannot_be_had_is_one_line_with_the_remedy(monkeypatch, tmp_path):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # The environment is read once, when the hub is imported; without this a network would be waited for.
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     for path in ("nobody/no-such-model", str(tmp_path / "nothing")):
         with pytest.raises(ConfigError) as caught:
             open_backbone(path, None, "text")

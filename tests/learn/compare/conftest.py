@@ -18,8 +18,17 @@ from affetto.learn.config import (
     TaskConfig,
     TrainConfig,
 )
+from affetto.learn.training.run_folder import RunFolder
 
 LABELS = ("negative", "positive")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_curves():
+    """Drawing takes longer than these runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "write_curves", lambda *_: None)
+        yield
 
 
 def write_corpus(folder, people=8, each=5):

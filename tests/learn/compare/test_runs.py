@@ -3,18 +3,17 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from affetto.errors import ConfigError, DataError, TrainingError
 from affetto.learn.compare import runs
 from affetto.learn.compare.grid import variants
-from affetto.learn.config import apply_settings, to_yaml
+from affetto.learn.config import apply_settings
 from affetto.learn.training.media_cache import MediaCache
 
 VARY = ["model.fusion=concat,gated"]
@@ -105,34 +104,28 @@ def test_media_are_decoded_once_for_all(config, tmp_path, monkeypatch):
         added.extend([name] * (len(self._features) - before))
 
     monkeypatch.setattr(MediaCache, "_add_features", counting)
-    runs.compare(variants(config, []), 2, tmp_path)
+    runs.compare(variants(config, [])[:2], 2, tmp_path)
     assert {name: added.count(name) for name in set(added)} == {"speech": 40, "text": 40, "vision": 40}
 
 
-KILLED = """
-import sys
-from affetto.learn.compare import runs
-from affetto.learn.compare.grid import variants
-from affetto.learn.config import load_config
-config = load_config(sys.argv[1])
-runs.compare(variants(config, ["model.fusion=concat,gated"]), 2, sys.argv[2])
-"""
-
-
 def test_a_killed_comparison_goes_on(config, comparison, tmp_path, trained):
-    (tmp_path / "c.yaml").write_text(to_yaml(config))
     out = tmp_path / "out"
-    process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "c.yaml"), str(out)])
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)  # threads do not survive a fork
+        runs.compare(variants(config, VARY), 1, out)
+        os._exit(0)
     deadline = time.monotonic() + 300
-    while len(runs.read_results(out)) < 2 and time.monotonic() < deadline:
+    while not runs.read_results(out) and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
     there = runs.read_results(out)
-    assert 2 <= len(there) < 10
-    found = runs.compare(variants(config, ["model.fusion=concat,gated"]), 2, out)
-    assert len(trained) == 10 - len(there)
-    assert [r.answers for r in found.results] == [r.answers for r in comparison.results]
+    assert 1 <= len(there) < 5
+    found = runs.compare(variants(config, VARY), 1, out)
+    assert len(trained) == 5 - len(there)
+    through = [r.answers for r in comparison.results if r.seed == 0]
+    assert [r.answers for r in found.results] == through
     assert runs.read_results(out)[: len(there)] == there, "a finished line never changes"
 
 

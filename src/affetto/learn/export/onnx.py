@@ -10,6 +10,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import onnx
 import torch
@@ -75,14 +76,20 @@ def named(output: Output) -> dict[str, Tensor]:
     return flat
 
 
-def export_parts(model: Recogniser, *, picture: int | None) -> dict[str, bytes]:
+def export_parts(
+    model: Recogniser, *, picture: int | None, kept: Mapping[str, bytes] = MappingProxyType({})
+) -> dict[str, bytes]:
     """The fp32 parts of a model in evaluation mode, on the CPU: modality or "fusion" to ONNX bytes.
 
-    `picture` is the side in pixels of what the vision part takes, when the model has one. The graphs are
-    checked against the ONNX specification; `parity.compare_with_torch` checks their answers.
+    `picture` is the side in pixels of what the vision part takes, when the model has one. `kept` are parts of
+    modalities that are there already. The graphs are checked against the ONNX specification;
+    `parity.compare_with_torch` checks their answers.
     """
     parts = {}
     for name, encoder in model.encoders.items():
+        if name in kept:
+            parts[name] = kept[name]
+            continue
         outputs = ["values", "mask_out"]
         part = EncoderPart(with_gru_operators(encoder))
         size = features_of(encoder)

@@ -227,7 +227,8 @@ def _make_parts(
 ) -> tuple[dict[str, bytes], dict[str, Any]]:
     """Files of the parts, and what parity.json says of them."""
     picture = config.vision.size if config.vision else 0
-    fp32 = export_parts(model, picture=picture)
+    there = {name: kept[file] for name in model.modalities if (file := part_file(name, "fp32")) in kept}
+    fp32 = export_parts(model, picture=picture, kept=there)
     vocabulary = int(model.encoders["text"].vocab_size) if config.text else 1  # type: ignore[arg-type]
     sizes = {name: section.size for name, section in config.features.items()}
     noise = random_items(
