@@ -41,10 +41,10 @@ def wav(path: Path, samples: np.ndarray) -> str:
 # --- leaks, seeded one by one ---
 
 
-@pytest.fixture
-def clean(tmp_path: Path) -> list[Clip]:
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
     """Eight speakers, three clips each, in three splits; nothing is wrong with them."""
-    clips = []
+    folder, clips = tmp_path_factory.mktemp("clean"), []
     for speaker in range(8):
         for take in range(3):
             name = f"{speaker}-{take}"
@@ -52,7 +52,7 @@ def clean(tmp_path: Path) -> list[Clip]:
             clips.append(
                 Clip(
                     name,
-                    speech=wav(tmp_path / f"{name}.wav", sound),
+                    speech=wav(folder / f"{name}.wav", sound),
                     text=f"sentence {take} as only person {speaker} says it",
                     speaker=str(speaker),
                     group=f"d{speaker}",
