@@ -18,6 +18,13 @@ from affetto.learn.config import (
     TrainConfig,
     to_yaml,
 )
+from affetto.learn.training.run_folder import RunFolder
+
+
+@pytest.fixture(autouse=True)
+def _no_curves(monkeypatch):
+    """Drawing takes longer than these runs."""
+    monkeypatch.setattr(RunFolder, "write_curves", lambda *_: None)
 
 
 def run(*arguments):

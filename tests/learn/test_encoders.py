@@ -15,6 +15,7 @@ from affetto.learn.encoders.vision import ResNet, VisionTransformer
 from affetto.learn.layers.conv import MaskedBatchNorm
 from affetto.records import Track
 
+pytestmark = pytest.mark.usefixtures("quick_export")
 RATE = 16000
 DIM = 6
 SPEECH = {"cnn": SpeechCnn, "crnn": SpeechCrnn, "transformer": SpeechTransformer}

@@ -35,6 +35,7 @@ from affetto.learn.models.recogniser import Recogniser
 from affetto.predictor import Predictor, open_session
 from affetto.records import MODALITIES, Track
 
+pytestmark = pytest.mark.usefixtures("quick_export")
 PICTURE = 32
 NAMES = (*MODALITIES, FUSION)
 
@@ -364,29 +365,9 @@ def test_towers_bring_their_space(tmp_path: Path) -> None:
     assert Predictor(bundle).embed(text="it is red") == pytest.approx(expected.numpy(), abs=1e-5)
 
 
-def test_a_single_modality_is_a_bundle_too(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    config = ModelConfig(
-        dim=8,
-        text=TextConfig(name="words", vocab_size=300, width=8),
-        fusion=FusionConfig(name="late"),
-        tasks=(TaskConfig("emotion", labels=("joyful", "other")),),
-    )
-    tokenizer = train_tokenizer(["so good to be here"], 300).to_str().encode()
-    model = build_recogniser(config)
-    facts = writer.Facts("words", "1", "MIT", languages=("en", "de"))
-    bundle = writer.write_bundle(
-        model, config, tmp_path / "b", facts, tokenizer=tokenizer, precisions=("int8",)
-    )
-    assert model.training
-    assert bundle.precisions() == ("int8",)
-    answer = Predictor(open_bundle(tmp_path / "b")).predict(text="good")
-    assert set(answer.probabilities) == {"joyful", "other"}
-    assert answer.warnings == ("not_calibrated",)
-    assert answer.missing == ()
-
-
-def test_tasks_of_training_stay_out_of_the_parts_and_people_out_of_the_files(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recogniser, Bundle]:
+    """A model that reads text alone, with tasks that only training has, and its bundle in int8."""
     torch.manual_seed(0)
     config = ModelConfig(
         dim=8,
@@ -399,11 +380,26 @@ def test_tasks_of_training_stay_out_of_the_parts_and_people_out_of_the_files(tmp
         ),
     )
     model = build_recogniser(config)
-    facts = writer.Facts("words", "1", "MIT", languages=("en",))
+    facts = writer.Facts("words", "1", "MIT", languages=("en", "de"))
     tokenizer = train_tokenizer(["so good to be here"], 300).to_str().encode()
-    bundle = writer.write_bundle(
-        model, config, tmp_path / "b", facts, tokenizer=tokenizer, precisions=("int8",)
-    )
+    folder = tmp_path_factory.mktemp("words") / "b"
+    return model, writer.write_bundle(model, config, folder, facts, tokenizer=tokenizer, precisions=("int8",))
+
+
+def test_a_single_modality_is_a_bundle_too(words: tuple[Recogniser, Bundle]) -> None:
+    model, bundle = words
+    assert model.training
+    assert bundle.precisions() == ("int8",)
+    answer = Predictor(open_bundle(bundle.path)).predict(text="good")
+    assert set(answer.probabilities) == {"joyful", "other"}
+    assert answer.warnings == ("not_calibrated",)
+    assert answer.missing == ()
+
+
+def test_tasks_of_training_stay_out_of_the_parts_and_people_out_of_the_files(
+    words: tuple[Recogniser, Bundle],
+) -> None:
+    model, bundle = words
     assert [task.name for task in bundle.info.tasks] == ["emotion"]
     assert not any(b"Ann" in bundle.read(name) for name in bundle.info.files)
     again = writer.load_model(bundle).get_parameter("heads.speaker.text.out.weight")

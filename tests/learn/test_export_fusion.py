@@ -19,6 +19,7 @@ from affetto.learn.models.build import build_recogniser
 from affetto.learn.models.recogniser import Recogniser
 from affetto.records import MODALITIES, Track
 
+pytestmark = pytest.mark.usefixtures("quick_export")
 DIM = 8
 SUBSETS = [s for n in range(1, 4) for s in itertools.combinations(MODALITIES, n)]
 

@@ -15,6 +15,7 @@ from affetto.learn.export.recurrent import GruOperator, with_gru_operators
 from affetto.predictor import open_session
 from affetto.records import Track
 
+pytestmark = pytest.mark.usefixtures("quick_export")
 LENGTHS = ((400,), (16_000,), (9000, 16_000, 1), (8000, 0))  # samples; 0 is a row without speech
 
 

@@ -19,6 +19,7 @@ from affetto.learn.models.build import build_recogniser
 from affetto.learn.models.recogniser import Recogniser
 from affetto.records import MODALITIES, Track
 
+pytestmark = pytest.mark.usefixtures("quick_export")
 PICTURE = 32
 
 Change = Callable[[str, np.ndarray], np.ndarray]

@@ -25,6 +25,7 @@ from affetto.learn.training.pairing import drop_modalities, only_evidence
 from affetto.predictor import Predictor
 from affetto.records import Clip, Track
 
+pytestmark = pytest.mark.usefixtures("quick_export")
 TASK = TaskConfig("sentiment", labels=("negative", "positive"))
 MODEL = ModelConfig(
     dim=8,

@@ -16,6 +16,7 @@ from affetto.learn.training.contrast import contrastive, forward_in_chunks, towe
 from affetto.learn.training.loaders import BatchBuilder, BatchPlan
 from affetto.learn.training.loop import fit
 from affetto.learn.training.pairing import pair_by_label
+from affetto.learn.training.run_folder import RunFolder
 from affetto.records import Track
 
 MODALITIES = ("speech", "text", "vision")
@@ -183,7 +184,10 @@ def test_a_contrastive_stage_needs_towers(model) -> None:
     assert isinstance(towers_of(built(replace(model, fusion=FusionConfig(name="towers")))), Towers)
 
 
-def test_a_run_brings_modalities_together(make_config, towers_model, clips, cache, tmp_path) -> None:
+def test_a_run_brings_modalities_together(
+    make_config, towers_model, clips, cache, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(RunFolder, "write_curves", lambda *_: None)
     stage = StageConfig(
         "towers", MODALITIES, epochs=4, batch_size=16, lr=1e-2, paired=True,
         contrastive=ContrastiveConfig(chunk=8, loss="sigmoid", invariance=0.2),

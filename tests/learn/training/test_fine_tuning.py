@@ -30,6 +30,7 @@ from affetto.predictor import load
 from affetto.records import Clip, Track
 from backbones import write_backbone
 
+pytestmark = pytest.mark.usefixtures("quick_export")
 EMOTIONS = ("happiness", "sadness")
 STAGE = StageConfig("text", ("text",), steps=6, batch_size=8, lr=1e-2)
 
