@@ -13,14 +13,14 @@ import torch
 from onnx import helper, numpy_helper
 
 from affetto.bundle import FUSION, Bundle, Calibration, CorpusInfo, open_bundle
-from affetto.errors import BundleError, TrainingError
+from affetto.errors import BundleError, ConfigError, TrainingError
 from affetto.features.text import encode, train_tokenizer
 from affetto.labels import EMOTIONS
 from affetto.learn.config import FusionConfig, ModelConfig, SpeechConfig, TaskConfig, TextConfig, VisionConfig
 from affetto.learn.export import writer
 from affetto.learn.export.calibrate import Labelled, fit_calibration
 from affetto.learn.export.card import Card, Result, render_card
-from affetto.learn.export.onnx import export_parts, named
+from affetto.learn.export.onnx import export_parts, named, tidy
 from affetto.learn.export.parity import compare_precisions, compare_with_torch, random_items
 from affetto.learn.export.parts import Parts, padded, subsets
 from affetto.learn.export.quantise import (
@@ -60,6 +60,18 @@ def items() -> list:
 
 
 # --- ONNX = torch ---
+
+
+def test_a_part_that_no_file_could_hold_is_refused(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = onnx.load_from_string(tiny_bundle.read_part("text", "fp32"))
+    held = sum(len(weights.raw_data) for weights in part.graph.initializer)
+    monkeypatch.setattr("affetto.learn.export.onnx.LARGEST", held + 1)
+    tidy(part)
+    monkeypatch.setattr("affetto.learn.export.onnx.LARGEST", held)
+    with pytest.raises(ConfigError, match="a bundle needs a smaller backbone"):
+        tidy(part)
 
 
 def test_onnx_says_what_torch_says(tiny_bundle: Bundle, model: Recogniser, items: list) -> None:

@@ -27,6 +27,11 @@ def rank() -> int:
     return distributed.get_rank() if _together() else 0
 
 
+def device() -> torch.device:
+    """Where tensors lie that ranks tell each other."""
+    return torch.device("cuda" if _together() and distributed.get_backend() == "nccl" else "cpu")
+
+
 def share(rows: int) -> slice:
     """The rows of a batch that are this rank's: as even as can be, in order; some may get none."""
     size, more = divmod(rows, count())
@@ -58,18 +63,9 @@ def any_of(*flags: bool) -> list[bool]:
     """Which of the flags some rank has raised: so all ranks stop, or save, after the same step."""
     if count() == 1:
         return list(flags)
-    raised = torch.tensor(flags, dtype=torch.int32, device=_device())
+    raised = torch.tensor(flags, dtype=torch.int32, device=device())
     distributed.all_reduce(raised, distributed.ReduceOp.MAX)
     return [bool(flag) for flag in raised.tolist()]
-
-
-def gather_parts(parts: list[Any]) -> list[Any]:
-    """The parts of all ranks, where part i of the whole is the rank's own number i // count: dealt out in turn."""
-    if count() == 1:
-        return parts
-    hands: list[Any] = [None] * count()
-    distributed.all_gather_object(hands, parts)
-    return [hands[i % count()][i // count()] for i in range(sum(len(hand) for hand in hands))]
 
 
 def wait() -> None:
@@ -92,20 +88,19 @@ def _together() -> bool:
     return distributed.is_available() and distributed.is_initialized()
 
 
-def _device() -> torch.device:
-    return torch.device("cuda" if distributed.get_backend() == "nccl" else "cpu")
+def _sum(values: Tensor) -> Tensor:
+    # A model that has been trained is on the CPU, of which nccl knows nothing.
+    total = values.to(device(), copy=True, memory_format=torch.contiguous_format)
+    distributed.all_reduce(total)
+    return total.to(values.device)
 
 
 class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
-        total = values.contiguous().clone()
-        distributed.all_reduce(total)
-        return total
+        return _sum(values)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         # Every rank's loss depends on these values.
-        total = gradients[0].contiguous().clone()
-        distributed.all_reduce(total)
-        return total
+        return _sum(gradients[0])

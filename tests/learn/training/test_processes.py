@@ -154,4 +154,3 @@ def test_alone_everything_comes_back_as_it_is():
     assert ranks.gather_rows(rows, 3) is rows
     assert ranks.summed(rows) is rows
     assert ranks.any_of(True, False) == [True, False]
-    assert ranks.gather_parts([1, 2]) == [1, 2]

@@ -106,6 +106,8 @@ class TrainConfig:
     """Stages in order. `start_from` is a bundle whose weights the run begins with.
 
     devices:   0 is the CPU; 2 or more are as many processes, each on a GPU of its own where there are so many.
+    sharding:  "full" shares out the weights of pretrained backbones among the processes (FSDP2); "none" gives each
+               of them all.
     keep:      checkpoints of where the run stood, the last one included; the best weights of a stage beside them.
     precision: "bf16" computes in half the width, with weights in fp32.
     low_rank:  encoders and fusion learn corrections of this rank to the weights they begin with; None learns these.
@@ -113,6 +115,7 @@ class TrainConfig:
 
     stages: tuple[StageConfig, ...] = ()
     devices: Whole = 1
+    sharding: Literal["none", "full"] = "none"
     workers: Whole = 0
     start_from: str | None = None
     low_rank: Count | None = None

@@ -17,11 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from affetto.bundle import FUSION
+from affetto.errors import ConfigError
 from affetto.learn.export.recurrent import with_gru_operators
 from affetto.learn.models.recogniser import Output, Recogniser
 from affetto.records import Track
 
 OPSET = 20
+#: Bytes that fit into a protobuf message, and so into a part.
+LARGEST = 2**31
 #: What the first input of a part that reads a medium is called.
 INPUTS: Mapping[str, str] = {"speech": "waveform", "text": "ids", "vision": "pixels"}
 #: The same of a part that takes precomputed features.
@@ -161,7 +164,17 @@ def _export(part: nn.Module, example: Sequence[Tensor], inputs: list[str], outpu
 
 
 def tidy(model: onnx.ModelProto) -> bytes:
-    """Check a model and serialise it without what only its maker reads (source lines, inferred shapes)."""
+    """Check a model and serialise it without what only its maker reads (source lines, inferred shapes).
+
+    Raises ConfigError `config_invalid` when its weights are more than a part can hold.
+    """
+    size = sum(len(weights.raw_data) for weights in model.graph.initializer)
+    if size >= LARGEST:
+        raise ConfigError(
+            "config_invalid",
+            f"a part of the model has {size / 1e9:.1f} GB of weights, and an ONNX file holds 2 GB: it can be "
+            "trained, and its checkpoints are there, but a bundle needs a smaller backbone",
+        )
     model.producer_name, model.producer_version, model.doc_string = "affetto", "", ""
     for node in model.graph.node:
         del node.metadata_props[:]

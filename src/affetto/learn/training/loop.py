@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -33,6 +33,7 @@ from affetto.learn.models.recogniser import Recogniser
 from affetto.learn.training.checkpoint import restore_last
 from affetto.learn.training.display import Display
 from affetto.learn.training.distillation import Answers, Teacher, ask
+from affetto.learn.training.fsdp import in_shares, leave_out_shares
 from affetto.learn.training.media_cache import ClipKey, MediaCache
 from affetto.learn.training.optimisation import freeze
 from affetto.learn.training.processes import accelerator, joined, on_this_machine, started
@@ -100,7 +101,6 @@ def fit(
     ConfigError `config_invalid`.
     """
     leaks = check_leaks(clips, allowed=config.data.allow_leaks)
-    _check_runnable(config)
     used = [clip for clip in clips if clip.split in (None, "train", "validation")]
     tasks = with_people(config.model.tasks, (clip for clip in used if clip.split != "validation"))
     devices = started() if started() > 1 else config.train.devices
@@ -109,6 +109,7 @@ def fit(
         model=replace(config.model, tasks=tasks),
         train=replace(config.train, devices=devices),
     )
+    _check_runnable(config)
     display = display or Display()
     for leak in leaks:
         display.note(f"allowed: {leak.message}")
@@ -196,19 +197,21 @@ def _run_stage(
 ) -> None:
     """Train one stage to its end, or raise KeyboardInterrupt after having saved."""
     freeze(run.recogniser, stage.freeze)
-    module = StageModule(run, stage, StageState(**restored["state"]) if restored else StageState())
-    if stage.distil is not None:
-        module.plan.teach(_answers(run, stage, module.plan.training))
-    run.display.stage(stage.name, module.plan.total_steps, module.state.step)
-    with _quiet_lightning():
-        books = Bookkeeping(run, index, restored, stop)
-        try:
-            _trainer(run.config.train, stage, books).fit(module)
-        finally:
-            run.display.end()
-    if books.interrupted:
-        _stop(run, f"stopped and saved after step {module.state.step} of {stage.name}")
-    finish(module, run)
+    with in_shares(run.recogniser) if run.config.train.sharding == "full" else nullcontext():
+        module = StageModule(run, stage, StageState(**restored["state"]) if restored else StageState())
+        leave_out_shares(module)
+        if stage.distil is not None:
+            module.plan.teach(_answers(run, stage, module.plan.training))
+        run.display.stage(stage.name, module.plan.total_steps, module.state.step)
+        with _quiet_lightning():
+            books = Bookkeeping(run, index, restored, stop)
+            try:
+                _trainer(run.config.train, stage, books).fit(module)
+            finally:
+                run.display.end()
+        if books.interrupted:
+            _stop(run, f"stopped and saved after step {module.state.step} of {stage.name}")
+        finish(module, run)
 
 
 def _trainer(config: TrainConfig, stage: StageConfig, books: Bookkeeping) -> lightning.Trainer:
@@ -278,6 +281,19 @@ def _result(run: Run, unreadable: Mapping[ClipKey, AffettoError]) -> FitResult:
 def _check_runnable(config: ExperimentConfig) -> None:
     if not config.train.stages or not config.model.tasks:
         raise ConfigError("config_invalid", "a run needs at least one of train.stages and of model.tasks")
+    if config.train.sharding == "none":
+        return
+    if config.train.devices < 2:
+        raise ConfigError(
+            "config_invalid",
+            "train.sharding full: one process has nobody to share with; set train.devices to 2 or more",
+        )
+    sections = (config.model.speech, config.model.text, config.model.vision, config.model.fusion)
+    if not any(section is not None and section.backbone is not None for section in sections):
+        raise ConfigError(
+            "config_invalid",
+            "train.sharding full shares out pretrained backbones, and the model has none; set it to none",
+        )
 
 
 def _tokenizer(
@@ -336,6 +352,8 @@ def _quiet_lightning() -> Iterator[None]:
         logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning\.")
+        # Of answers that must not be changed in place: nothing here does.
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module")
         try:
             yield
         finally:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.nn.utils import clip_grad_norm_, clip_grads_with_norm_, get_total_norm
 
 from affetto.errors import ConfigError
+from affetto.learn.training.fsdp import as_held, own
 
 
 def parameter_groups(
@@ -63,6 +66,22 @@ def _cosine(start: float, end: float, progress: float) -> float:
     return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
+def clip_gradient(parameters: Sequence[nn.Parameter], limit: float) -> Tensor:
+    """Scale the gradients of all parameters down to a norm of `limit`. Returns the norm that they had."""
+    learning = [parameter for parameter in parameters if parameter.grad is not None]
+    shared = [parameter for parameter in learning if isinstance(parameter, DTensor)]
+    if not shared:
+        return clip_grad_norm_(learning, limit)
+    kinds = shared, [parameter for parameter in learning if not isinstance(parameter, DTensor)]
+    norms = [get_total_norm([cast(Tensor, parameter.grad) for parameter in kind]) for kind in kinds if kind]
+    norm = torch.linalg.vector_norm(
+        torch.stack([x.full_tensor() if isinstance(x, DTensor) else x for x in norms])
+    )
+    for kind in kinds:
+        clip_grads_with_norm_(kind, limit, norm)
+    return norm
+
+
 def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
     """Stop the gradients of every parameter whose name begins with a prefix; let all others learn.
 
@@ -107,9 +126,9 @@ class AveragedWeights:
         self._updates += 1
         decay = min(self._decay, (1 + self._updates) / (10 + self._updates))
         current = _averaged(model)
-        averages = [self._average[name] for name in current]
+        averages = [own(self._average[name]) for name in current]
         with torch.no_grad():
-            torch._foreach_lerp_(averages, [value.detach() for value in current.values()], 1 - decay)
+            torch._foreach_lerp_(averages, [own(value.detach()) for value in current.values()], 1 - decay)
 
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
@@ -148,7 +167,7 @@ def _averaged(model: nn.Module) -> dict[str, Tensor]:
 def _assign(targets: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, target in targets.items():
-            target.copy_(values[name])
+            target.copy_(as_held(values[name], target))
 
 
 def _within(name: str, prefix: str) -> bool:

@@ -27,6 +27,7 @@ from affetto.learn.training.checkpoint import best_path, read_checkpoint
 from affetto.learn.training.contrast import contrastive, forward_in_chunks, invariance, towers_of
 from affetto.learn.training.display import Display
 from affetto.learn.training.distillation import Teacher, distilled
+from affetto.learn.training.fsdp import load_optimizer, load_weights, whole
 from affetto.learn.training.invariance import consistency, reconstruction, take_part
 from affetto.learn.training.loaders import make_loader, move
 from affetto.learn.training.media_cache import MediaCache
@@ -34,6 +35,7 @@ from affetto.learn.training.mixing import mix_tracks, mixup
 from affetto.learn.training.objectives import task_losses, trained_views
 from affetto.learn.training.optimisation import (
     AveragedWeights,
+    clip_gradient,
     learning_rate,
     parameter_groups,
     set_training_mode,
@@ -246,7 +248,7 @@ class StageModule(lightning.LightningModule):
         """Clip the gradient. Raises TrainingError `loss_not_finite` when it is not finite."""
         limit = self.stage.clip_norm or math.inf
         trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(trained, limit)
+        norm = clip_gradient(trained, limit)
         self._refuse_not_finite("gradient", norm, self._ids)
 
     def _refuse_not_finite(self, what: str, value: Tensor, ids: Sequence[str]) -> None:
@@ -274,7 +276,7 @@ class Bookkeeping(lightning.Callback):
         if module.stage.ema is not None:
             module.averaged = AveragedWeights(module.recogniser, module.stage.ema)
         if self._restored is not None:
-            trainer.optimizers[0].load_state_dict(self._restored["optimizer"])
+            load_optimizer(trainer.optimizers[0], self._restored["optimizer"])
             module.auxiliary.load_state_dict(self._restored["auxiliary"])
             if module.averaged is not None:
                 module.averaged.load(self._restored["averaged"])
@@ -319,9 +321,9 @@ class Bookkeeping(lightning.Callback):
             if stage.patience is not None and score is not None:
                 if state.best is None or score > state.best:
                     state.best, state.stale = score, 0
+                    weights = whole(module.recogniser.state_dict(), keep=run.folder.writes)
                     run.folder.save_best(
-                        stage.name,
-                        {"step": state.step, "score": score, "recogniser": module.recogniser.state_dict()},
+                        stage.name, {"step": state.step, "score": score, "recogniser": weights}
                     )
                 else:
                     state.stale += 1
@@ -352,17 +354,17 @@ class Bookkeeping(lightning.Callback):
         return {name: value for name, value in found.items() if name.split(".")[-2] in module.views}
 
     def _save(self, trainer: lightning.Trainer, module: StageModule) -> None:
-        self._run.folder.save_last(
-            {
-                "stage": self._index,
-                "state": asdict(module.state),
-                "recogniser": module.recogniser.state_dict(),
-                "auxiliary": module.auxiliary.state_dict(),
-                "optimizer": trainer.optimizers[0].state_dict(),
-                "averaged": module.averaged.state() if module.averaged else None,
-                "history": self._run.history,
-            },
-        )
+        state = {
+            "stage": self._index,
+            "state": asdict(module.state),
+            "recogniser": module.recogniser.state_dict(),
+            "auxiliary": module.auxiliary.state_dict(),
+            "optimizer": trainer.optimizers[0].state_dict(),
+            "averaged": module.averaged.state() if module.averaged else None,
+            "history": self._run.history,
+        }
+        folder = self._run.folder
+        folder.save_last(whole(state, keep=folder.writes))
         self._saved_at = time.monotonic()
 
 
@@ -372,6 +374,6 @@ def finish(module: StageModule, run: Run) -> None:
     if module.state.best is not None:
         ranks.wait()  # for the one that writes it
         best = read_checkpoint(best_path(run.folder.checkpoints, module.stage.name))
-        module.recogniser.load_state_dict(best["recogniser"])
+        load_weights(module.recogniser, best["recogniser"])
     elif module.averaged is not None:
         module.averaged.copy_to(module.recogniser)

@@ -22,12 +22,12 @@ from affetto.evaluation.metrics import (
     verification_trials,
 )
 from affetto.files import write_whole
-from affetto.learn import ranks
 from affetto.learn.config import TaskConfig
 from affetto.learn.models.recogniser import VOTE, Output, Recogniser
 from affetto.learn.training.loaders import BatchBuilder, make_loader, move, reading_plans
 from affetto.learn.training.media_cache import MediaCache
 from affetto.learn.training.objectives import heard
+from affetto.learn.training.shards import of_all_ranks, own_rows
 from affetto.learn.training.targets import person, targets_of
 from affetto.records import Clip
 
@@ -66,8 +66,8 @@ def predict_logits(
 ) -> Logits:
     """The model's logits of clips that are in the cache, without augmentation; modes and gradients untouched.
 
-    Of a clip longer than a window the beginning is read. The ranks of a run read a part each; all of them get
-    the answers to all clips.
+    Of a clip longer than a window the beginning is read. The ranks of a run read a part of each batch; all of
+    them get the answers to all clips.
     """
     plans, order = reading_plans(cache, clips, batch_size)
     device = next(recogniser.parameters()).device
@@ -75,13 +75,14 @@ def predict_logits(
     recogniser.eval()
     parts: list[dict[_Place, NDArray[Any]]] = []
     try:
-        with torch.inference_mode():
-            for batch in make_loader(BatchBuilder(cache, ()), plans[ranks.rank() :: ranks.count()], workers):
-                parts.append(_arrays(recogniser(move(batch, device).inputs)))
+        # Weights that are brought together in inference mode for the first time could not be trained.
+        with torch.no_grad():
+            for batch in make_loader(BatchBuilder(cache, ()), plans, workers):
+                output = recogniser(move(own_rows(batch), device).inputs)
+                parts.append(_arrays(of_all_ranks(output, len(batch.ids))))
     finally:
         for module, training in modes.items():
             module.training = training
-    parts = ranks.gather_parts(parts)
     places = np.argsort(order)
     columns = (
         {key: np.concatenate([part[key] for part in parts])[places] for key in parts[0]} if parts else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +60,11 @@ class Backbone(nn.Module):
         sizes = getattr(self.config, "hidden_sizes", None)
         return int(sizes[-1] if sizes else self.config.hidden_size)
 
+    @property
+    def layers(self) -> nn.ModuleList:
+        """From the first to the last."""
+        return cast(nn.ModuleList, self.model.get_submodule(self.blocks))
+
     def forward(self, **inputs: Tensor) -> Tensor:
         """The model's own inputs by name. Returns the states of the layer that is read, as the model has them."""
         if self.layer == -1:
@@ -68,16 +73,15 @@ class Backbone(nn.Module):
 
     def keep_embeddings(self) -> None:
         """Let go of all layers: nothing but the table of embeddings is asked for."""
-        del self.model.get_submodule(self.blocks)[:]  # type: ignore[operator]
+        del self.layers[:]
 
     def through(self, part: nn.Module, *args: Tensor, **inputs: Tensor) -> Tensor:
         """The states that are read when a part of the model, with all its layers in it, is run alone."""
         if self.layer == -1:
             return part(*args, **inputs).last_hidden_state
         states: list[Tensor] = []
-        blocks = list(self.model.get_submodule(self.blocks))  # type: ignore[call-overload]
-        hooks = [blocks[0].register_forward_pre_hook(lambda _, given: states.append(given[0]))]
-        for block in blocks[:-1]:
+        hooks = [self.layers[0].register_forward_pre_hook(lambda _, given: states.append(given[0]))]
+        for block in self.layers[:-1]:
             hooks.append(block.register_forward_hook(lambda _, __, out: states.append(_first(out))))
         try:
             last = part(*args, **inputs).last_hidden_state
