@@ -8,13 +8,14 @@ demo: .venv/.runtime
 	$(BIN)/python examples/demo.py
 
 test: .venv/.test
-	$(BIN)/ruff check src tests examples
+	$(BIN)/ruff check src tests examples benchmarks
+	$(BIN)/ruff format --check --quiet src tests examples benchmarks
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
 lint: .venv/.test
-	$(BIN)/ruff check --fix src tests examples
-	$(BIN)/ruff format src tests examples
+	$(BIN)/ruff check --fix src tests examples benchmarks
+	$(BIN)/ruff format src tests examples benchmarks
 	$(BIN)/mypy
 
 .venv/bin/python:

@@ -47,7 +47,12 @@ from affetto.learn.export.sounds import (
 from affetto.media import decode_audio
 
 RATE = 16_000
-RESERVED = {"ravdess": {"15", "16"}, "nemo": {"SM0", "KD0"}, "emodb": {"15", "16"}, "fsdd": {"theo", "yweweler"}}
+RESERVED = {
+    "ravdess": {"15", "16"},
+    "nemo": {"SM0", "KD0"},
+    "emodb": {"15", "16"},
+    "fsdd": {"theo", "yweweler"},
+}
 EDGE = 0.05  # seconds around a marked edge that are not judged
 FALSE_ALARM_COST = 4.0  # of a sound taken for a voice, against a voice not heard
 
@@ -140,7 +145,9 @@ MEASURED_SOUNDS: Mapping[str, Sound] = {
     "steady tone": lambda n, rng: harmonics(rng.uniform(80, 2000), n, rng),
     "beeps": lambda n, rng: gated(harmonics(rng.uniform(100, 2000), n, rng), rng),
     "keypad": keypad,
-    "siren": lambda n, rng: harmonics(700 * 2 ** (0.4 * np.sign(np.sin(2 * np.pi * seconds(n)))), n, rng, "saw"),
+    "siren": lambda n, rng: harmonics(
+        700 * 2 ** (0.4 * np.sign(np.sin(2 * np.pi * seconds(n)))), n, rng, "saw"
+    ),
     "engine": engine,
     "birds": birds,
     "sung tune": sung_tune,
@@ -296,7 +303,9 @@ def by_clip(name: str, clips: Iterator[Array]) -> None:
         said = covered(speech_spans(probability), len(probability))
         heard.append(said.any())
         share.append(said.mean())
-    print(f"{name:28} {np.sum(heard):4d} of {len(heard):4d} clips hold speech; {np.mean(share):6.1%} of their time")
+    print(
+        f"{name:28} {np.sum(heard):4d} of {len(heard):4d} clips hold speech; {np.mean(share):6.1%} of their time"
+    )
 
 
 def measure(data: Path, rng: Rng) -> None:
@@ -319,7 +328,9 @@ def measure(data: Path, rng: Rng) -> None:
     print("\nTime of one core for a second, the least of ten")
     print(f"whole                        {cost(speech_probability, minute):.2f} ms")
     for chunk in (0.02, 1.0, 10.0):
-        print(f"in chunks of {chunk:5.2f} s         {cost(lambda it, n=chunk: streamed(it, n), minute):.2f} ms")
+        print(
+            f"in chunks of {chunk:5.2f} s         {cost(lambda it, n=chunk: streamed(it, n), minute):.2f} ms"
+        )
 
 
 def streamed(samples: Array, chunk: float) -> None:
@@ -340,7 +351,9 @@ def cost(work: Callable[[Array], object], samples: Array) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--fit", action="store_true")
     arguments = parser.parse_args()

@@ -107,7 +107,9 @@ def spread(samples: np.ndarray, text: str) -> tuple[Word, ...]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     data = parser.parse_args().data
     aligner = ForcedAligner()

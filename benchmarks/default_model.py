@@ -154,7 +154,9 @@ def kept_subtitles(data: Path) -> list[Clip]:
     """XED's English subtitles that the experiment validates on: of the others the student read a teacher's answers."""
     config = replace(distil_text().data, root=str(data))
     kept = {c.id for c in load_clips(config) if c.corpus == "xed" and c.split == "validation"}
-    return [c for c in read_corpus("xed", data / "text_xed").clips if c.labels.get("emotion") and c.id in kept]
+    return [
+        c for c in read_corpus("xed", data / "text_xed").clips if c.labels.get("emotion") and c.id in kept
+    ]
 
 
 def seen(model: Model, clips: Sequence[Clip]) -> list[Result]:

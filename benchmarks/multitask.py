@@ -101,7 +101,9 @@ def utterance_vector(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     """[N] -> [D]: statistics over time, of the clip at one loudness."""
     waveform = waveform * np.float32(_LOUDNESS / max(float(np.sqrt(np.square(waveform).mean())), 1e-6))
     middle = max(0, (len(waveform) - SAMPLE_RATE) // 2)
-    f0, voicing, _ = pitch(waveform[middle : middle + SAMPLE_RATE])  # most of the cost; a second tells the voice
+    f0, voicing, _ = pitch(
+        waveform[middle : middle + SAMPLE_RATE]
+    )  # most of the cost; a second tells the voice
     tones = np.log(f0[f0 > 0]) if (f0 > 0).any() else np.zeros(1, np.float32)
     tracks = [
         log_mel(waveform, n_mels=80),

@@ -124,7 +124,9 @@ def diarisation(answer: Prediction, truth: Truth) -> tuple[float, float]:
     """Seconds of wrong emotion, and of the recording, in steps of 10 ms."""
     times = np.arange(0.005, truth[-1][1], 0.01)
     expected = np.array([next(e for start, end, e in truth if start <= t < end) for t in times])
-    given = np.array([next((str(s.emotion) for s in answer.spans if s.start <= t < s.end), "None") for t in times])
+    given = np.array(
+        [next((str(s.emotion) for s in answer.spans if s.start <= t < s.end), "None") for t in times]
+    )
     return float((expected != given).sum()) * 0.01, len(times) * 0.01
 
 
@@ -139,14 +141,18 @@ def equality(predictor: Predictor, by_person: dict[str, list[Clip]], chunkings: 
     long = np.concatenate(list(_endless(by_person, rng, 12 * 60)))
     worst, runs = 0.0, 0
     for number, samples in enumerate([*recordings, long]):
-        words = [Word("happy sad well no".split()[k % 4], k + 0.2, k + 0.6) for k in range(len(samples) // RATE)]
+        words = [
+            Word("happy sad well no".split()[k % 4], k + 0.2, k + 0.6) for k in range(len(samples) // RATE)
+        ]
         whole = predictor.predict(speech=samples, words=words, timeline=True)
         for _ in range(chunkings if number < len(recordings) else max(chunkings // 20, 1)):
             worst, runs = max(worst, difference(stream(predictor, samples, words, rng), whole)), runs + 1
     return {"recordings": len(recordings) + 1, "chunkings": runs, "largest difference": worst}
 
 
-def stream(predictor: Predictor, samples: np.ndarray, words: Sequence[Word], rng: np.random.Generator) -> Prediction:
+def stream(
+    predictor: Predictor, samples: np.ndarray, words: Sequence[Word], rng: np.random.Generator
+) -> Prediction:
     """Fed in random chunks, each word with the chunk in which it ends."""
     session, waiting, at = predictor.stream(), list(words), 0
     while at < len(samples):
@@ -206,7 +212,9 @@ def speed(
     }
 
 
-def _endless(by_person: dict[str, list[Clip]], rng: np.random.Generator, seconds: float) -> Iterator[np.ndarray]:
+def _endless(
+    by_person: dict[str, list[Clip]], rng: np.random.Generator, seconds: float
+) -> Iterator[np.ndarray]:
     """Clips of everyone, one after the other, decoded once."""
     clips = [clip for clips in by_person.values() for clip in clips]
     some = [decode_audio(str(clips[k].speech)) for k in rng.permutation(len(clips))[:60]]
@@ -225,7 +233,9 @@ def _memory() -> float:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--bundle")
     parser.add_argument("--precision")

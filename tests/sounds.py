@@ -19,7 +19,9 @@ def voice_like(seconds: float, *, seed: int = 0, rate: int = 16000) -> np.ndarra
     pitch += np.interp(t, np.arange(len(tremble)) / 100, tremble)
     phase = 2 * np.pi * np.cumsum(pitch) / rate
     vowels = sum(
-        np.sin(k * phase) / (1 + ((k * pitch - formant) / 80) ** 2) for k in range(1, 24) for formant in formants
+        np.sin(k * phase) / (1 + ((k * pitch - formant) / 80) ** 2)
+        for k in range(1, 24)
+        for formant in formants
     )
     hiss = np.diff(rng.normal(size=len(t) + 1)) * (place > 0.75)
     sound = np.where(place < 0.7, vowels * np.sin(np.pi * place / 0.7), 0.2 * hiss)

@@ -32,11 +32,15 @@ def model() -> Predictor:
 def call() -> np.ndarray:
     """The three recordings of examples/, with two seconds of silence between them."""
     pause = np.zeros(2 * RATE, np.float32)
-    clips = [decode_audio(str(ROOT / "examples" / f"{name}.flac")) for name in ("refund", "thanks", "goodbye")]
+    clips = [
+        decode_audio(str(ROOT / "examples" / f"{name}.flac")) for name in ("refund", "thanks", "goodbye")
+    ]
     return np.concatenate([part for clip in clips for part in (clip, pause)])
 
 
-WORDS = tuple(Word(word, 0.4 * k, 0.4 * k + 0.3) for k, word in enumerate("I want my money back now please".split()))
+WORDS = tuple(
+    Word(word, 0.4 * k, 0.4 * k + 0.3) for k, word in enumerate("I want my money back now please".split())
+)
 
 
 def test_a_stream_is_a_batch(model: Predictor, call: np.ndarray) -> None:

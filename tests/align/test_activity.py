@@ -40,7 +40,9 @@ def chords(length: float) -> np.ndarray:
     t = seconds(length)
     steps = np.array([0, 5, 7, 3])[(t / 0.4).astype(int) % 4]
     fade = np.exp(-3 * (t % 0.4))
-    voices = [np.sin(2 * np.pi * k * 220 * 2 ** ((steps + n) / 12) * t) / k for n in (0, 4, 7) for k in (1, 2, 3)]
+    voices = [
+        np.sin(2 * np.pi * k * 220 * 2 ** ((steps + n) / 12) * t) / k for n in (0, 4, 7) for k in (1, 2, 3)
+    ]
     return (0.1 * fade * np.sum(voices, axis=0)).astype(np.float32)
 
 

@@ -55,7 +55,9 @@ def test_times_do_not_leave_the_recording(aligner: ForcedAligner, say: Callable)
 
 
 @pytest.mark.parametrize("text", ["Привет мир", "hello мир", "— !"])
-def test_what_cannot_be_said_is_spread_over_the_speech(aligner: ForcedAligner, say: Callable, text: str) -> None:
+def test_what_cannot_be_said_is_spread_over_the_speech(
+    aligner: ForcedAligner, say: Callable, text: str
+) -> None:
     waveform = say(SENTENCES[0], silence=1.0).waveform
     words = aligner.align(waveform, text)
     assert [word.text for word in words] == text.split()

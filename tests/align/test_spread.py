@@ -28,7 +28,9 @@ def test_no_word_reaches_into_a_silence() -> None:
     assert words[2].start == 4.0
 
 
-@pytest.mark.parametrize(("text", "speech"), [("", 3.0), ("  ", 3.0), ("a b", []), ("a b", 0.0), ("a", [(1, 1)])])
+@pytest.mark.parametrize(
+    ("text", "speech"), [("", 3.0), ("  ", 3.0), ("a b", []), ("a b", 0.0), ("a", [(1, 1)])]
+)
 def test_nothing_to_spread(text: str, speech: object) -> None:
     assert spread_words(text, speech) == ()  # type: ignore[arg-type]
 
@@ -38,7 +40,9 @@ spans = st.lists(st.tuples(st.floats(0.01, 5), st.floats(0.01, 5)), min_size=1, 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.text("abc,.", min_size=1, max_size=9), min_size=1, max_size=40), spans)
-def test_words_keep_their_order_and_stay_in_the_speech(tokens: list[str], gaps: list[tuple[float, float]]) -> None:
+def test_words_keep_their_order_and_stay_in_the_speech(
+    tokens: list[str], gaps: list[tuple[float, float]]
+) -> None:
     speech, at = [], 0.0
     for gap, length in gaps:
         speech.append((at + gap, at + gap + length))

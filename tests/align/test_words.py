@@ -360,7 +360,9 @@ def test_grid() -> None:
 
 def test_grid_is_written_as_it_is_published(tmp_path: Path) -> None:
     write_words([Word("bin", 0.95, 1.18), Word("now", 1.3, 2.0)], tmp_path / "a.align")
-    assert (tmp_path / "a.align").read_text() == "0 23750 sil\n23750 29500 bin\n29500 32500 sil\n32500 50000 now\n"
+    assert (
+        tmp_path / "a.align"
+    ).read_text() == "0 23750 sil\n23750 29500 bin\n29500 32500 sil\n32500 50000 now\n"
 
 
 WDSEG = """\t SFrm  EFrm    SegAScr Word
@@ -436,7 +438,11 @@ def test_bad_entries_of_json_are_told_by_their_line() -> None:
 def test_equal_words_without_times_on_one_line_each_get_their_own_room() -> None:
     five, go = '{"word": "5"}', '{"word": "go", "start": 1, "end": 2}'
     found = read(f'{{"segments": [{{"start": 0, "end": 3, "words": [{five}, {go}, {five}]}}]}}')
-    expected = (Word("5", 0.0, 1.0, estimated=True), Word("go", 1.0, 2.0), Word("5", 2.0, 3.0, estimated=True))
+    expected = (
+        Word("5", 0.0, 1.0, estimated=True),
+        Word("go", 1.0, 2.0),
+        Word("5", 2.0, 3.0, estimated=True),
+    )
     assert found == Words(expected)
 
 
@@ -459,7 +465,9 @@ def test_json_that_holds_no_words(text: str) -> None:
 
 
 def test_csv() -> None:
-    text = 'id,start_s,end_s,word\na,0.0,0.95,sil\na,0.95,1.18,"b,in"\na,2,1,x\na,1\nb,0,1,other\na,one,two,y\n'
+    text = (
+        'id,start_s,end_s,word\na,0.0,0.95,sil\na,0.95,1.18,"b,in"\na,2,1,x\na,1\nb,0,1,other\na,one,two,y\n'
+    )
     found = read(text)
     assert said(found) == [("b,in", 0.95, 1.18)]
     assert lines_of(found) == [4, 5, 6, 7]
@@ -509,7 +517,11 @@ def test_line_ends(ending: str) -> None:
 
 @pytest.mark.parametrize(
     ("data", "code"),
-    [(b"\x89PNG\0\1", "words_invalid"), (b"hello there", "words_invalid"), (b"\xff\xfe\0\xd8", "words_invalid")],
+    [
+        (b"\x89PNG\0\1", "words_invalid"),
+        (b"hello there", "words_invalid"),
+        (b"\xff\xfe\0\xd8", "words_invalid"),
+    ],
 )
 def test_what_holds_no_words(data: bytes, code: str) -> None:
     with pytest.raises(DataError) as caught:

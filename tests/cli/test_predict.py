@@ -248,7 +248,9 @@ def test_words_with_times_are_evidence_in_their_place(run: Run, wav: Wav, tmp_pa
 
 
 def test_every_form_of_a_timeline(run: Run, wav: Wav, tmp_path: Path) -> None:
-    call = wav(np.concatenate([hum(3.0, 0.1), np.zeros(2 * RATE), hum(3.0, -0.1)]).astype(np.float32), "call.wav")
+    call = wav(
+        np.concatenate([hum(3.0, 0.1), np.zeros(2 * RATE), hum(3.0, -0.1)]).astype(np.float32), "call.wav"
+    )
     names = [f"out.{suffix}" for suffix in ("html", "csv", "srt", "vtt", "json")]
     options = [part for name in names for part in ("--timeline", tmp_path / name)]
     done = run(call, "--text", "hm hm hm hm", *options)

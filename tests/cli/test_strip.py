@@ -66,7 +66,9 @@ def test_columns_are_what_is_heard_longest() -> None:
     assert set(row) == {"j"}  # each column holds two seconds, of which joy has 1.2
     uneven = [Span(0.0, 1.0, "fear", 0.5), Span(1.0, 100.0, "joy", 0.5)]
     sparse = [Span(0.0, 90.0, None, 0.0), Span(90.0, 90.5, "fear", 0.5), Span(90.5, 100.0, None, 0.0)]
-    assert drawn(prediction(sparse, 100.0), 54).splitlines()[0].strip() == "." * 45 + "f" + "." * 4  # not hidden
+    assert (
+        drawn(prediction(sparse, 100.0), 54).splitlines()[0].strip() == "." * 45 + "f" + "." * 4
+    )  # not hidden
     assert drawn(prediction(uneven, 100.0), 104).splitlines()[0].strip() == "f" + "j" * 99
 
 

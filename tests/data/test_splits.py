@@ -247,7 +247,9 @@ def test_a_misspelt_reserved_name_is_refused() -> None:
 
 def test_texts_that_differ_only_by_their_marks_share_a_split():
     """Or the audit would refuse the division that we made ourselves."""
-    said = [f"they say {word} every single day" for word in ("yes", "no", "so", "well", "oh", "ah", "hm", "eh")]
+    said = [
+        f"they say {word} every single day" for word in ("yes", "no", "so", "well", "oh", "ah", "hm", "eh")
+    ]
     clips = [
         Clip(id=f"{n}-{mark}", corpus="x", text=f"{text}{mark}")
         for n, text in enumerate(said * 20)

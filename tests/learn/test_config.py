@@ -112,7 +112,10 @@ def test_unknown_keys_are_refused_with_the_nearest(config, setting, path, neares
         ("train.stages.0.paired=1", "train.stages.0.paired: expected true or false, got 1"),
         ("train.stages.0.modalities=[smell]", "train.stages.0.modalities.0: expected one of speech"),
         ("train.stages.9.lr=1", "expected 0 to 1"),
-        ("model.fusion.vote=most", "model.fusion.vote: expected one of learned, mean, validated, majority, fused"),
+        (
+            "model.fusion.vote=most",
+            "model.fusion.vote: expected one of learned, mean, validated, majority, fused",
+        ),
         ("model.speech.channels=8", "model.speech.channels: expected a list, got 8"),
         ("model.speech=3", "model.speech: expected a mapping, got 3"),
         ("model.fusion=null", "model.fusion: expected a mapping, got None"),

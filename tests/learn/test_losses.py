@@ -228,6 +228,8 @@ def test_balanced_gradients_meet_the_objective_of_gradnorm():
     pulls = weights * norms
     goals = (ratios / ratios.mean()) ** 1.5
     np.testing.assert_allclose(pulls / goals, (pulls / goals)[0])
+
+
 def test_distillation_equals_torch_and_vanishes_for_equal_answers(logits):
     other = logits.flip(0)
     expected = functional.kl_div(

@@ -25,11 +25,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("whisper")
     times = [f"<|{step * 0.02:.2f}|>" for step in range(1501)]
-    vocabulary = {token: place for place, token in enumerate([*sorted(ByteLevel.alphabet()), *SPECIAL, *MORE, *times])}
+    vocabulary = {
+        token: place for place, token in enumerate([*sorted(ByteLevel.alphabet()), *SPECIAL, *MORE, *times])
+    }
     transformers.WhisperTokenizer(vocab=vocabulary, merges=[]).save_pretrained(folder)
     transformers.WhisperFeatureExtractor(feature_size=80).save_pretrained(folder)
     end, start = vocabulary["<|endoftext|>"], vocabulary["<|startoftranscript|>"]
-    size = {"encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2}
+    size = {
+        "encoder_layers": 1,
+        "decoder_layers": 2,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 2,
+    }
     torch.manual_seed(0)
     network = transformers.WhisperForConditionalGeneration(
         transformers.WhisperConfig(

@@ -369,14 +369,14 @@ def test_parts_that_cannot_run(variant: Callable[..., Bundle], plain_bundle: Bun
     refused("internal", lambda: swapped.predict(text="happy"))
 
 
-def test_a_model_that_says_nan_is_not_believed(
-    plain_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_says_nan_is_not_believed(plain_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("affetto.predictor.parts._call", lambda session, part, names, feeds: [
         np.full((1, 4, 8), np.nan, np.float32) if part == "fusion" else np.ones((1, 4, 8), np.float32) for _ in names
     ])  # fmt: skip
     predictor = Predictor(plain_bundle)
-    assert "not a finite number" in refused("internal", lambda: predictor.predict(text="happy", language="en"))
+    assert "not a finite number" in refused(
+        "internal", lambda: predictor.predict(text="happy", language="en")
+    )
 
 
 def test_samples_of_another_scale_are_refused(plain: Predictor) -> None:

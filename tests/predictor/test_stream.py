@@ -51,7 +51,11 @@ WORDS = (
 
 
 def streamed(
-    predictor: Predictor, samples: np.ndarray, cuts: Sequence[int], words: Sequence[Word] = (), **options: object
+    predictor: Predictor,
+    samples: np.ndarray,
+    cuts: Sequence[int],
+    words: Sequence[Word] = (),
+    **options: object,
 ) -> tuple[Prediction, list]:
     """The answer to samples fed in chunks; a word comes with the chunk that its end is in."""
     session = predictor.stream(**options)
@@ -219,9 +223,7 @@ def test_a_text_that_fits_into_one_window_counts_where_it_is_spread(plain: Predi
     assert answer.segments[0].words == ("happy", "happy")
     assert answer.segments[-1].words == ("gloomy", "gloomy")
     assert all("text" in step.modalities for step in answer.segments if step.words)
-    streamed_answer, _ = streamed(
-        plain, samples, [700, 15000], text="happy happy happy gloomy gloomy"
-    )
+    streamed_answer, _ = streamed(plain, samples, [700, 15000], text="happy happy happy gloomy gloomy")
     same(streamed_answer, answer)
 
 
@@ -278,9 +280,7 @@ def test_faces_stand_where_they_were_seen(plain: Predictor, conversation: np.nda
 
 
 def test_a_picture_stands_beside_all_that_is_spoken(plain: Predictor, conversation: np.ndarray) -> None:
-    answer = plain.predict(
-        speech=conversation, vision=np.full((40, 40, 3), 255, np.uint8), timeline=True
-    )
+    answer = plain.predict(speech=conversation, vision=np.full((40, 40, 3), 255, np.uint8), timeline=True)
     assert all(("vision" in step.modalities) == ("speech" in step.modalities) for step in answer.segments)
 
 

@@ -32,7 +32,9 @@ def fed(plain_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> list[Mapping[s
     return seen
 
 
-def test_tokens_stand_at_the_times_of_their_words(plain_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_stand_at_the_times_of_their_words(
+    plain_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Parts, "_reads_times", lambda self, modality: True)
     parts = Parts(plain_bundle, None, 1)
     track = parts.text("furious, so gloomy", WORDS)

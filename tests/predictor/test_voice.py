@@ -36,7 +36,9 @@ def with_voice(bundle: Bundle, voice: object) -> dict[str, object]:
 def test_statistics_are_the_mean_and_the_deviation_of_each_value() -> None:
     frames = np.random.default_rng(0).normal(size=(7, 3))
     found = frame_statistics(frames)
-    assert found == pytest.approx([*(frames.sum(0) / 7), *np.sqrt(((frames - frames.mean(0)) ** 2).sum(0) / 7)])
+    assert found == pytest.approx(
+        [*(frames.sum(0) / 7), *np.sqrt(((frames - frames.mean(0)) ** 2).sum(0) / 7)]
+    )
     score, weights = found[0] - 2 * found[5], (1, 0, 0, 0, 0, -2)
     assert is_voice(Voice(weights=weights, bias=1e-6 - score), frames)
     assert not is_voice(Voice(weights=weights, bias=-1e-6 - score), frames)
@@ -79,5 +81,3 @@ def test_a_voice_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises((ValueError, BundleError), match=r"voice|finite"):
         variant(parts=with_voice(plain_bundle, voice))
-
-

@@ -22,7 +22,17 @@ def test_every_row_has_every_column_and_its_values(call: Callable[..., Predictio
     prediction = call()
     rows = read(to_csv(prediction))
     views = ["speech_emotion", "speech_weight", "text_emotion", "text_weight"]
-    assert list(rows[0]) == ["start", "end", "emotion", "reason", "speech", "span", *EMOTIONS, *views, "words"]
+    assert list(rows[0]) == [
+        "start",
+        "end",
+        "emotion",
+        "reason",
+        "speech",
+        "span",
+        *EMOTIONS,
+        *views,
+        "words",
+    ]
     assert len(rows) == len(prediction.segments)
     for row, segment in zip(rows, prediction.segments, strict=True):
         assert None not in row

@@ -158,7 +158,9 @@ class ActivityStream:
             raise ValueError("this recording is finished: make another ActivityStream for the next")
 
 
-def speech_spans(probability: NDArray[np.floating], threshold: float = 0.5) -> tuple[tuple[float, float], ...]:
+def speech_spans(
+    probability: NDArray[np.floating], threshold: float = 0.5
+) -> tuple[tuple[float, float], ...]:
     """Where there is speech, as (start, end) in seconds, from the probabilities of frames [T].
 
     Frames that reach the threshold; silences shorter than 0.2 s within are closed, stretches shorter than

@@ -41,7 +41,10 @@ class FasterWhisper:
         for start, end in speech_pieces(waveform):
             try:
                 segments, _ = self._model.transcribe(
-                    waveform[start:end], language=language, word_timestamps=True, condition_on_previous_text=False
+                    waveform[start:end],
+                    language=language,
+                    word_timestamps=True,
+                    condition_on_previous_text=False,
                 )
             except ValueError as error:  # a language that the model does not have
                 raise ConfigError("option_invalid", f"faster-whisper: {error}") from None

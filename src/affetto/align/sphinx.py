@@ -52,7 +52,9 @@ class SphinxRecogniser:
         with self._lock:
             for start, end in speech_pieces(waveform):
                 found = _decode(self._decoder, waveform[start:end])
-                words.extend(placed(((w, a, b) for entry, a, b in found if (w := sphinx_word(entry))), start, end))
+                words.extend(
+                    placed(((w, a, b) for entry, a, b in found if (w := sphinx_word(entry))), start, end)
+                )
         return tuple(words)
 
 

@@ -69,7 +69,9 @@ def _clips(source: Path) -> list[Clip]:
     if not paths:
         raise DataError("manifest_not_found", f"{source}: holds no {', no '.join(_MANIFESTS)}; name the file")
     return [
-        replace(clip, corpus=clip.corpus or path.parent.name) for path in paths for clip in read_manifest(path)
+        replace(clip, corpus=clip.corpus or path.parent.name)
+        for path in paths
+        for clip in read_manifest(path)
     ]
 
 

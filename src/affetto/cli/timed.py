@@ -86,7 +86,9 @@ def _recognised(item: Item, name: str, decoder: Decoder | None) -> Sequence[Word
     waveform = np.concatenate(list(decoder.iter_audio(source, limits=LONG_AUDIO)))
     words = recogniser.transcribe(waveform, item.clip.language)
     if name == "pocketsphinx":
-        _note("pocketsphinx gets about every second word wrong, and wrong words count: use a Whisper for real work")
+        _note(
+            "pocketsphinx gets about every second word wrong, and wrong words count: use a Whisper for real work"
+        )
     return words
 
 

@@ -46,12 +46,17 @@ class Whisper:
             extractor = WhisperFeatureExtractor.from_pretrained(model, **here)
         except Exception as error:  # the hub, safetensors and the tokenizer each raise their own
             reason = " ".join(str(error).split())[:120]
-            where = "give a folder that save_pretrained wrote" if Path(model).exists() else _FETCH.format(model)
-            raise ConfigError("option_invalid", f"no Whisper model {model!r} here ({reason}): {where}") from None
+            where = (
+                "give a folder that save_pretrained wrote" if Path(model).exists() else _FETCH.format(model)
+            )
+            raise ConfigError(
+                "option_invalid", f"no Whisper model {model!r} here ({reason}): {where}"
+            ) from None
         self._languages = getattr(network.generation_config, "lang_to_id", None) or {}
         if not getattr(network.generation_config, "alignment_heads", None):
             raise ConfigError(
-                "option_invalid", f"{model!r} has no word times: its generation config names no alignment_heads"
+                "option_invalid",
+                f"{model!r} has no word times: its generation config names no alignment_heads",
             )
         self._pipeline: Any = AutomaticSpeechRecognitionPipeline(
             model=network.eval(), tokenizer=tokenizer, feature_extractor=extractor, device=torch.device("cpu")
@@ -79,7 +84,7 @@ class Whisper:
         return {"task": "transcribe"} if code is None else {"task": "transcribe", "language": code}
 
 
-_FETCH = 'fetch it once with `python -c "import huggingface_hub as h; h.snapshot_download(\'{}\')"`'
+_FETCH = "fetch it once with `python -c \"import huggingface_hub as h; h.snapshot_download('{}')\"`"
 
 
 def _times(stamp: tuple[float | None, float | None], samples: int) -> tuple[float, float]:

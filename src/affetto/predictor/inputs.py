@@ -88,9 +88,7 @@ def unless(code: str, pieces: Iterator[T]) -> Iterator[T]:
             raise
 
 
-def together(
-    sound: Iterator[np.ndarray], faces: Iterator[Face]
-) -> Iterator[tuple[np.ndarray, list[Face]]]:
+def together(sound: Iterator[np.ndarray], faces: Iterator[Face]) -> Iterator[tuple[np.ndarray, list[Face]]]:
     """Blocks of sound with the faces seen until their ends; faces after the last come with empty blocks."""
     heard, face = 0, next(faces, None)
     for samples in sound:

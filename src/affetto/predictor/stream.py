@@ -137,11 +137,15 @@ class Session:
             enough = start + self._window + int(self._part.min_seconds * RATE)
             if self._sound.count < enough or not self._sound.settled(start + self._window):
                 return
-            self._answer_window(start, start + self._window, self._evidence.window(start, start + self._window))
+            self._answer_window(
+                start, start + self._window, self._evidence.window(start, start + self._window)
+            )
 
     def _answer_window(self, start: int, end: int, beside: dict[str, Track]) -> None:
         seconds = self._sound.speech_seconds(start, end)
-        speech = self._voice(*self._sound.spoken(start, end, self._margin)) if seconds >= LEAST_SPEECH else None
+        speech = (
+            self._voice(*self._sound.spoken(start, end, self._margin)) if seconds >= LEAST_SPEECH else None
+        )
         if speech is None:
             self._windows.skip()
         else:

@@ -67,7 +67,9 @@ class Steps(Sequence[Segment]):
         return self._table()[:, 2] == _REASONS.index(LOW_CONFIDENCE)
 
     def _table(self) -> NDArray[np.float64]:
-        return np.frombuffer(self._values).reshape(-1, self._row) if self._values else np.zeros((0, self._row))
+        return (
+            np.frombuffer(self._values).reshape(-1, self._row) if self._values else np.zeros((0, self._row))
+        )
 
     def __len__(self) -> int:
         return len(self._values) // self._row

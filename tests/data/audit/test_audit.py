@@ -57,7 +57,9 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
                     speaker=str(speaker),
                     group=f"d{speaker}",
                     labels={"emotion": ("anger", "happiness", "sadness")[take]},
-                    split=("train", "train", "train", "train", "train", "validation", "test", "test")[speaker],
+                    split=("train", "train", "train", "train", "train", "validation", "test", "test")[
+                        speaker
+                    ],
                     corpus="own",
                 )
             )
@@ -79,7 +81,9 @@ def higher(samples: np.ndarray) -> np.ndarray:
     out, phase = np.zeros(int(len(samples) * factor) + 2 * size), np.angle(spectra[0])
     for number, place in enumerate(np.arange(0, len(spectra) - 1, 1 / factor)):
         at = int(place)
-        out[number * hop : number * hop + size] += window * np.fft.irfft(np.abs(spectra[at]) * np.exp(1j * phase))
+        out[number * hop : number * hop + size] += window * np.fft.irfft(
+            np.abs(spectra[at]) * np.exp(1j * phase)
+        )
         change = np.angle(spectra[at + 1]) - np.angle(spectra[at]) - turn
         phase = phase + turn + change - 2 * np.pi * np.round(change / 2 / np.pi)
     return soxr.resample(out.astype(np.float32) / 1.5, RATE * factor, RATE)[: len(samples)]
@@ -194,8 +198,12 @@ def test_a_cut_that_tells_the_class_is_found(tmp_path: Path) -> None:
         return [voice(seed + n, float(rng.uniform(0.9, 1.6))) for n in range(16)]
 
     sounds = {"anger": some(0), "fear": [sound[: RATE + 1] for sound in some(100)], "neutral": some(200)}
-    sounds["fear"] = [np.pad(sound, (0, max(RATE + 1 - len(sound), 0)), mode="wrap") for sound in sounds["fear"]]
-    (cut,) = [finding for finding in audit(labelled(tmp_path, sounds), media).findings if finding.code == "cut"]
+    sounds["fear"] = [
+        np.pad(sound, (0, max(RATE + 1 - len(sound), 0)), mode="wrap") for sound in sounds["fear"]
+    ]
+    (cut,) = [
+        finding for finding in audit(labelled(tmp_path, sounds), media).findings if finding.code == "cut"
+    ]
     assert cut.severity == "problem"
     assert cut.numbers["classes"] == {"fear": 16}
     assert "none of anger, neutral" in cut.message
@@ -273,7 +281,10 @@ def test_recordings_of_a_lower_rate_are_found(tmp_path: Path) -> None:
 def test_copies_with_two_labels_are_a_problem(tmp_path: Path) -> None:
     path = wav(tmp_path / "a.wav", voice(3))
     other = wav(tmp_path / "b.wav", voice(3))
-    clips = [Clip("a", speech=path, labels={"emotion": "anger"}), Clip("b", speech=other, labels={"emotion": "fear"})]
+    clips = [
+        Clip("a", speech=path, labels={"emotion": "anger"}),
+        Clip("b", speech=other, labels={"emotion": "fear"}),
+    ]
     (conflict,) = audit(clips, media).findings
     assert (conflict.code, conflict.severity) == ("copy_conflict", "problem")
 

@@ -76,7 +76,10 @@ def test_a_sentence_in_two_splits_is_a_leak_where_the_text_is_evidence() -> None
     clips = [spoken("1", "train", said), spoken("2", "test", "nobody ever told me, about it")]
     (leak,) = find_leaks(clips)
     assert (leak.code, leak.severity, leak.clips) == ("sentence_leak", "leak", ("2",))
-    assert find_leaks([spoken("1", "train", said, scripted=True), spoken("2", "test", said, scripted=True)]) == []
+    assert (
+        find_leaks([spoken("1", "train", said, scripted=True), spoken("2", "test", said, scripted=True)])
+        == []
+    )
     assert find_leaks([spoken("1", "train", "Thank you!"), spoken("2", "test", "Thank you!")]) == []
     others = [spoken(f"o{n}", "test", f"a sentence of its own number {n}") for n in range(60)]
     (note,) = find_leaks([*clips, *others])

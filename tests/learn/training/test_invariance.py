@@ -44,7 +44,10 @@ def test_a_proper_part_is_kept_where_there_are_several():
 
 def output(votes, present, language=None, embeddings=None):
     logits = {"emotion": {"speech": torch.zeros(2, 2), "text": torch.zeros(2, 2), "vote": votes}}
-    logits["language"] = {"text": torch.zeros(2, 2), "vote": torch.zeros(2, 2) if language is None else language}
+    logits["language"] = {
+        "text": torch.zeros(2, 2),
+        "vote": torch.zeros(2, 2) if language is None else language,
+    }
     logits["who"] = {"vote": torch.randn(2, 2)}
     return Output(logits, {}, embeddings or {}, present)
 

@@ -64,7 +64,9 @@ def _read_ctm(text: str) -> Words:
             return f"{fields[2]} {fields[3]} are no start and length: expected seconds like 1.25 0.30"
         first = first or fields[0]
         if fields[0] != first:
-            return f"a word of another recording, {fields[0]!r} where the first is {first!r}: one for each file"
+            return (
+                f"a word of another recording, {fields[0]!r} where the first is {first!r}: one for each file"
+            )
         return Word(fields[4], start, _sum(start, length))
 
     return _read_rows(text, parse)

@@ -94,7 +94,9 @@ def _row_words(row: _Row, milliseconds: bool) -> Sequence[Word] | str:
     wrong = fault(start, end)
     if wrong:
         return f"{row['word']!r} {wrong}"
-    return timed_words(row["word"], start, end, estimated=row.get("estimated", "").lower() in ("yes", "true", "1"))
+    return timed_words(
+        row["word"], start, end, estimated=row.get("estimated", "").lower() in ("yes", "true", "1")
+    )
 
 
 def _write(words: Sequence[Word]) -> str:
@@ -102,7 +104,9 @@ def _write(words: Sequence[Word]) -> str:
     table = csv.writer(file, lineterminator="\n")
     table.writerow(("word", "start", "end", "estimated"))
     for word in words:
-        table.writerow((word.text, repr(float(word.start)), repr(float(word.end)), "yes" if word.estimated else ""))
+        table.writerow(
+            (word.text, repr(float(word.start)), repr(float(word.end)), "yes" if word.estimated else "")
+        )
     return file.getvalue()
 
 

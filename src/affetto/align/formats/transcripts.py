@@ -132,7 +132,9 @@ def _entry(item: Any, line: int, problems: list[Problem]) -> _Entry | None:
         problems.append(Problem(line, "an entry without `word` or `text`"))
         return None
     stamp = item.get("timestamp")
-    start, end = stamp if isinstance(stamp, list) and len(stamp) == 2 else (item.get("start"), item.get("end"))
+    start, end = (
+        stamp if isinstance(stamp, list) and len(stamp) == 2 else (item.get("start"), item.get("end"))
+    )
     if not text.strip():
         return None
     begin, stop = _number(start), _number(end)

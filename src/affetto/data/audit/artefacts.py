@@ -106,12 +106,16 @@ def _edges(labelled: Sequence[tuple[Examined, str]], where: str) -> Iterator[Fin
         if told:
             shown = ", ".join(f"{label} ({max(a, 1 - a):.2f})" for label, a in told.items())
             message = f"{called}{where} tells the class by itself (area under the ROC curve): {shown}"
-            yield Finding("edge", "problem", message, "trim every recording alike", (), {"fact": fact, **told})
+            yield Finding(
+                "edge", "problem", message, "trim every recording alike", (), {"fact": fact, **told}
+            )
 
 
 def _alone(clips: Sequence[Clip], what: str) -> Iterator[Finding]:
     """Classes of which nearly all clips belong to one value of `what`, which has far fewer of the rest."""
-    known = [(getattr(clip, what), label) for clip in clips if getattr(clip, what) and (label := _label(clip))]
+    known = [
+        (getattr(clip, what), label) for clip in clips if getattr(clip, what) and (label := _label(clip))
+    ]
     values = Counter(value for value, _ in known)
     classes = Counter(label for _, label in known)
     if len(values) < 2:
@@ -136,7 +140,9 @@ def _without_text(clips: Sequence[Clip]) -> Iterator[Finding]:
         bare = tuple(full_id(clip) for clip in own if not (clip.text or "").strip())
         if 0 < len(bare) < len(own):
             message = f"{len(bare)} of {len(own)} clips{f' of {corpus}' if corpus else ''} have no transcript"
-            yield Finding("no_transcript", "note", message, "transcribe them, or leave them without text", bare)
+            yield Finding(
+                "no_transcript", "note", message, "transcribe them, or leave them without text", bare
+            )
 
 
 def _label(clip: Clip) -> str | None:

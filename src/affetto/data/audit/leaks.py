@@ -87,7 +87,9 @@ def _sentences(clips: Sequence[Clip]) -> Finding | None:
         return None
     share = len(met) / len(held_out)
     message = f"{len(met)} of {len(held_out)} held-out texts stand in the training split word for word"
-    severity, remedy = ("leak", "give each sentence one split only") if share >= _LEAST_SHARE else ("note", "")
+    severity, remedy = (
+        ("leak", "give each sentence one split only") if share >= _LEAST_SHARE else ("note", "")
+    )
     return Finding("sentence_leak", severity, message, remedy, tuple(met), {"share": share})  # type: ignore[arg-type]
 
 

@@ -31,7 +31,9 @@ class Parts:
     def encode(self, modality: str, values: np.ndarray, mask: np.ndarray) -> Track:
         """A raw Track to an encoded one."""
         return Track(
-            *self._sessions[modality].run(["values", "mask_out"], {self._inputs[modality]: values, "mask": mask})
+            *self._sessions[modality].run(
+                ["values", "mask_out"], {self._inputs[modality]: values, "mask": mask}
+            )
         )
 
     def encode_items(self, items: Iterable[Inputs]) -> list[dict[str, Track]]:

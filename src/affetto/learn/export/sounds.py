@@ -66,7 +66,9 @@ def notes(n: int, rng: Rng, voices: int, play: Callable[[float, int], Array]) ->
             for _ in range(voices):
                 step = rng.choice([0, 2, 4, 5, 7, 9, 11]) + 12 * rng.integers(0, 2)
                 shape = envelope(length, rng.uniform(0.003, 0.05), rng.uniform(0.1, 1), rng.uniform(0, 0.8))
-                samples[at : at + length] += play(base * 2 ** (step / 12), length) * shape * rng.uniform(0.5, 1)
+                samples[at : at + length] += (
+                    play(base * 2 ** (step / 12), length) * shape * rng.uniform(0.5, 1)
+                )
         at += length
     return samples
 
@@ -88,7 +90,9 @@ def gated(samples: Array, rng: Rng) -> Array:
 
 
 def swept(n: int, rng: Rng) -> Array:
-    return rng.uniform(80, 500) * 2 ** (rng.uniform(0.3, 2) * np.sin(2 * np.pi * rng.uniform(0.1, 1.5) * seconds(n)))
+    return rng.uniform(80, 500) * 2 ** (
+        rng.uniform(0.3, 2) * np.sin(2 * np.pi * rng.uniform(0.1, 1.5) * seconds(n))
+    )
 
 
 def wobble(n: int, rng: Rng, low: float, high: float) -> Array:

@@ -112,7 +112,9 @@ class Recogniser(nn.Module):
         read: dict[str, dict[str, tuple[Tensor, Track]]] = {}
         for view, vector in views.vectors.items():
             track = views.tracks[view]
-            asking = {t: cast(nn.ModuleDict, self.heads[t])[view] for t in self.heads if view in self.views_of(t)}
+            asking = {
+                t: cast(nn.ModuleDict, self.heads[t])[view] for t in self.heads if view in self.views_of(t)
+            }
             if view not in self.sharing:
                 read[view] = dict.fromkeys(asking, (vector, track))
                 continue

@@ -68,7 +68,9 @@ def contrastive(
     if not config.distillation:
         return found
     view = towers.scale * rows["vision"].values.T
-    taught = losses.distillation_loss(rows["speech"].values @ view, rows["text"].values @ view, temperature=1.0)
+    taught = losses.distillation_loss(
+        rows["speech"].values @ view, rows["text"].values @ view, temperature=1.0
+    )
     return losses.distilled(found, taught, config.contrast, config.distillation)
 
 
