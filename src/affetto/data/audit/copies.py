@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,7 +111,7 @@ def _overlay(one: NDArray[np.float32], other: NDArray[np.float32]) -> tuple[floa
     """The highest correlation of two curves, how many frames `other` then begins after `one`, and its tempo."""
     curves = [one, *(_stretched(other, tempo) for tempo in _TEMPI)]
     size = 1 << (len(one) + max(map(len, curves))).bit_length()
-    padded = np.zeros((len(curves), size))
+    padded = np.zeros((len(curves), size), np.float32)
     for row, curve in zip(padded, curves, strict=True):
         row[: len(curve)] = curve - curve.sum() / len(curve)
     power = np.einsum("tf,tf->t", padded, padded)
@@ -140,10 +141,12 @@ def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 
 def _stretched(values: NDArray[np.floating], tempo: float) -> NDArray[np.floating]:
-    if tempo == 1.0:
-        return values
-    at = np.minimum(np.round(np.arange(round(len(values) * tempo)) / tempo).astype(int), len(values) - 1)
-    return values[at]
+    return values if tempo == 1.0 else values[_stretched_places(len(values), tempo)]
+
+
+@lru_cache(maxsize=8192)  # recordings of one length are many
+def _stretched_places(length: int, tempo: float) -> NDArray[np.intp]:
+    return np.minimum(np.round(np.arange(round(length * tempo)) / tempo).astype(np.intp), length - 1)
 
 
 def _semitones() -> NDArray[np.float32]:
