@@ -200,7 +200,7 @@ def test_a_hundred_that_leave_are_counted_and_leave_nothing(local):
         wait_for(lambda: local.state.budget.bytes >= 10, 5, "the bodies to begin")
         for connection in connections:
             connection.close()
-        wait_for(lambda: not _established(local.port), 5, "the connections to end")
+        wait_for(lambda: local.state.budget.bytes == 0, 5, "the bodies to be let go")
     wait_for(lambda: _counts(local)["client_gone"] == before + 100, 10, "them to be counted")
     wait_for(lambda: not _established(local.port), 5, "the connections to end")
 
