@@ -114,7 +114,7 @@ def _key() -> str:
         for path in sorted((SOURCE / "learn" / folder).glob("*.py")):
             if path.name not in ("deliver.py", "calibrate.py"):  # have no part in it
                 digest.update(path.read_bytes())
-    for name in ("bundle.py", "features/text.py", "features/spectral.py"):
+    for name in ("bundle/contract.py", "features/text.py", "features/spectral.py"):
         digest.update((SOURCE / name).read_bytes())
     return digest.hexdigest()[:16]
 

@@ -15,8 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from affetto import bundle_storage
-from affetto.bundle import Bundle, describe, open_bundle, part_file, subset_key
+from affetto.bundle import Bundle, describe, open_bundle, part_file, storage, subset_key
 from affetto.errors import BundleError
 from affetto.learn.export.folder import write_bundle_folder
 from affetto.onnx_file import points_outside
@@ -156,7 +155,7 @@ def test_a_zip_that_unpacks_to_too_much_is_refused(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = zipped(copy, tmp_path / "b.zip")
-    monkeypatch.setattr(bundle_storage, "_UNPACKED_LIMIT", 1000)
+    monkeypatch.setattr(storage, "_UNPACKED_LIMIT", 1000)
     assert refusal(path).code == "bundle_invalid"
 
 

@@ -58,9 +58,7 @@ def predict(
     ] = None,
     timeline: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="Write the timeline to a .html, .csv, .srt, .vtt or .json file; give it again for more."
-        ),
+        typer.Option(help="Write the timeline to a .html, .csv, .srt, .vtt or .json file; also several."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON; one line per item.")] = False,
     output: Annotated[
@@ -79,14 +77,8 @@ def predict(
     Several files are answered one by one, and files that fail do not stop the others.
     Exit code: 0 all answered, 3 some failed, 2 none answered.
     """
-    for_one = {
-        "--text": text,
-        "--image": image,
-        "--words": words,
-        "--transcribe": transcribe,
-        "--timeline": timeline,
-    }
-    items = gather(files or [], for_one, language)
+    for_one = {"--text": text, "--image": image, "--words": words, "--transcribe": transcribe}
+    items = gather(files or [], {**for_one, "--timeline": timeline}, language)
     check_timelines(timeline or [])
     with ExitStack() as stack:
         sink = stack.enter_context(opened(output)) if output else None
@@ -97,12 +89,9 @@ def predict(
         )
         write = row_writer(sink, output.suffix, predictor.labels, asked.columns) if sink and output else None
         if items.several:
-            code = _many(predictor, items.all, asked, as_json, write)
-        else:
-            code = 0
-            item = with_words(items.all[0], words, transcribe, decoder)
-            _one(predictor, item, asked, as_json, write, timeline or [], decoder)
-    raise typer.Exit(code)
+            raise typer.Exit(_many(predictor, items.all, asked, as_json, write))
+        item = with_words(items.all[0], words, transcribe, decoder)
+        _one(predictor, item, asked, as_json, write, timeline or [], decoder)
 
 
 def _decoder(stack: ExitStack, items: Items) -> DecodingWorker | None:

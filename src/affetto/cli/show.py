@@ -74,9 +74,8 @@ def show(prediction: Prediction, console: Console) -> None:
 def answer(prediction: Prediction, width: int, marks: Glyphs) -> list[Text]:
     """One answer as lines for a window of `width` columns."""
     lines = [_title(prediction, marks), Text(), *_headline(prediction), Text()]
-    if (
-        prediction.probabilities and prediction.reason != "no_speech"
-    ):  # which nobody should read as an opinion
+    # What a model makes of silence nobody should read as an opinion.
+    if prediction.probabilities and prediction.reason != "no_speech":
         lines += [*_bars(prediction.probabilities, width, marks), Text(), *_verdicts(prediction)]
     for name, said in prediction.tasks.items():
         lines.append(Text(f"  {printable(name)}: {_task(said)}"))
