@@ -172,7 +172,7 @@ async def _message(pipe: asyncio.StreamReader) -> dict[str, Any]:
 
 def _environment() -> dict[str, str]:
     """The worker imports what we import, its libraries start no threads of their own, and glibc keeps what a
-    request has freed for the next one: to give it back and take it again costs a sixth of a request."""
+    request has freed for the next one: to give it back and take it again costs a seventh of a request."""
     package = str(Path(__file__).parents[2])
     modules = os.pathsep.join([package, *(entry for entry in sys.path if entry)])
     single = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
