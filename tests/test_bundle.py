@@ -19,6 +19,7 @@ from affetto.bundle import Bundle, describe, open_bundle, part_file, storage, su
 from affetto.errors import BundleError
 from affetto.learn.export.folder import write_bundle_folder
 from affetto.onnx_file import points_outside
+from digests import digest
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_a_sound_bundle_opens(plain_bundle: Bundle) -> None:
     again = open_bundle(plain_bundle.path)
     assert again == plain_bundle
     assert again.precisions() == ("int8", "fp32")
-    assert again.read_part("speech", "int8") == (plain_bundle.path / "speech.int8.onnx").read_bytes()
+    assert digest(again.read_part("speech", "int8")) == digest(plain_bundle.read("speech.int8.onnx"))
 
 
 @pytest.mark.parametrize("prefix", ["", "plain/"])

@@ -5,11 +5,11 @@ import csv
 import pytest
 import soundfile
 
-from affetto import bundle as bundles
-from affetto.bundle import open_bundle
+from affetto.bundle import open_bundle, opening
 from affetto.cli.app import main
 from affetto.learn.training.run_folder import RunFolder
 from affetto.predictor import Predictor
+from digests import digest
 from sounds import voice_like
 
 pytestmark = pytest.mark.usefixtures("quick_export")
@@ -24,7 +24,7 @@ def _no_curves(monkeypatch):
 
 @pytest.fixture
 def manifest(tmp_path, tiny_bundle, monkeypatch):
-    monkeypatch.setattr(bundles, "DEFAULT_BUNDLE", tiny_bundle.path)
+    monkeypatch.setattr(opening, "DEFAULT_BUNDLE", tiny_bundle.path)
 
     def write(emotions=("angry", "sad"), people=4, broken=0, column="emotion"):
         rows = []
@@ -83,7 +83,9 @@ def test_the_weights_learn_on_from_the_default_ones(manifest, tmp_path, tiny_bun
     assert made.info.parts.text.languages == tiny_bundle.info.parts.text.languages
     # What the clips do not bring has not moved; what they bring has.
     for precision in tiny_bundle.precisions():
-        assert made.read_part("vision", precision) == tiny_bundle.read_part("vision", precision)
+        assert digest(made.read_part("vision", precision)) == digest(
+            tiny_bundle.read_part("vision", precision)
+        )
     speech = [Predictor(b).predict(speech=voice_like(1.0)).probabilities for b in (tiny_bundle, made)]
     assert speech[0] != pytest.approx(speech[1], abs=1e-4)
     text = Predictor(made, precision="fp32").predict(text="leave me alone")
@@ -96,7 +98,7 @@ def test_labels_of_ones_own_become_a_task_beside_the_emotion(manifest, tmp_path,
     made = open_bundle(tmp_path / "run" / "bundle")
     assert made.info.task("wish").labels == ("asking", "calling")
     assert made.info.task("emotion") == tiny_bundle.info.task("emotion")
-    assert made.read("speech.onnx") == tiny_bundle.read("speech.onnx")
+    assert digest(made.read("speech.onnx")) == digest(tiny_bundle.read("speech.onnx"))
     answer = Predictor(made).predict(speech=voice_like(1.0))
     assert answer.tasks["wish"]["label"] in ("asking", "calling")
     assert set(answer.probabilities) == set(tiny_bundle.info.task("emotion").labels)

@@ -34,6 +34,7 @@ from affetto.learn.models.build import build_recogniser
 from affetto.learn.models.recogniser import Recogniser
 from affetto.predictor import Predictor, open_session
 from affetto.records import MODALITIES, Track
+from digests import digest
 
 pytestmark = pytest.mark.usefixtures("quick_export")
 PICTURE = 32
@@ -333,8 +334,8 @@ def test_weights_of_another_model_are_refused(tiny_bundle: Bundle, tmp_path: Pat
 def test_a_precision_that_is_there_is_taken_over(tiny_bundle: Bundle, tmp_path: Path) -> None:
     small = writer.remake_parts(tiny_bundle, tmp_path / "small", "int8")
     assert small.precisions() == ("int8",)
-    assert small.read_part("speech", "int8") == tiny_bundle.read_part("speech", "int8")
-    assert small.read("model.safetensors") == tiny_bundle.read("model.safetensors")
+    assert digest(small.read_part("speech", "int8")) == digest(tiny_bundle.read_part("speech", "int8"))
+    assert digest(small.read("model.safetensors")) == digest(tiny_bundle.read("model.safetensors"))
     assert small.info.calibration == tiny_bundle.info.calibration
 
 
@@ -462,7 +463,7 @@ def test_calibration_is_added_to_a_bundle(tiny_bundle: Bundle, tmp_path: Path) -
     text = bundle.read("README.md").decode()
     assert "Only a toy." in text
     assert "int8, emotion: text" in text
-    assert bundle.read_part("text", "int8") == tiny_bundle.read_part("text", "int8")
+    assert digest(bundle.read_part("text", "int8")) == digest(tiny_bundle.read_part("text", "int8"))
 
 
 def test_the_card_says_what_was_measured_and_nothing_else(tiny_bundle: Bundle) -> None:
