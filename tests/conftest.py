@@ -10,6 +10,7 @@ import functools
 import getpass
 import hashlib
 import io
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -26,6 +27,10 @@ SOURCE = Path(__file__).parents[1] / "src" / "affetto"
 PICTURE = 32
 SENTENCES = ("I am so happy to see you", "leave me alone", "what is that over there", "it rained all day")
 SUBSETS = ("speech", "text", "vision", "speech+text", "speech+vision", "text+vision", "speech+text+vision")
+
+
+# Runs in the background inherit that interrupts are ignored; tests of interruption send them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # --- random weights, real export ---

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
@@ -21,7 +21,7 @@ from affetto.predictor import Predictor
 from affetto.serving import create_app
 from affetto.serving.answering import Decoding
 from affetto.serving.limits import Limits
-from affetto.serving.protocol import make_protocol
+from affetto.serving.protocol import make_config
 from serving.running import code_of, form, read_response, wait_for
 
 SHORT = replace(
@@ -33,6 +33,7 @@ SHORT = replace(
     buffered_bytes=3 * 2**19,
     stream_idle_seconds=0.4,
     start_seconds=0.4,
+    ping_seconds=0.4,
     stream_seconds=3.0,
     streams=1,
 )
@@ -46,14 +47,7 @@ class Local:
         self.state = app.state.server
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
-        config = uvicorn.Config(
-            app,
-            http=make_protocol(limits, connections, self.state.metrics),
-            ws="websockets-sansio",
-            log_config=None,
-            access_log=False,
-        )
-        self._server = uvicorn.Server(config)
+        self._server = uvicorn.Server(make_config(app, limits, connections))
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
         self._thread.start()
         wait_for(lambda: self.state.pool.live, 10, "a worker")
@@ -219,20 +213,47 @@ def test_streams_that_stall_are_closed(local):
         assert closed.value.rcvd.code == 1008
 
 
+UPGRADE = (
+    b"GET /stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+START = b"\x81\x91" + bytes(4) + b'{"type": "start"}'
+
+
+@contextmanager
+def bare_stream(local: Local) -> Iterator[socket.socket]:
+    """A stream that has begun, of a client who does nothing by itself."""
+    with local.connect(UPGRADE) as connection:
+        assert b"101" in connection.recv(1000)
+        connection.sendall(START)
+        assert b"ready" in connection.recv(1000)
+        yield connection
+
+
+FRAME = b"\x82\xfe\x03\xe8" + bytes(4) + bytes(1000)  # binary, masked, 1,000 bytes
+
+
 def test_a_stream_that_breaks_off_in_the_middle_of_a_message(local):
-    head = (
-        b"GET /stream HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
-    mask = bytes(4)
-    start = b'{"type": "start"}'
     for cut in (0, 1, 3, 5, 100):
-        with local.connect(head) as connection:
-            assert b"101" in connection.recv(1000)
-            connection.sendall(bytes([0x81, 0x80 | len(start)]) + mask + start)
-            assert b"ready" in connection.recv(1000)
-            connection.sendall((b"\x82\xfe\x03\xe8" + mask + bytes(1000))[:cut])
+        with bare_stream(local) as connection:
+            connection.sendall(FRAME[:cut])
         wait_for(lambda: not local.state.streams, 5, "the stream to end")
+
+
+def test_a_stream_whose_client_answers_no_ping_is_closed(local):
+    """It sends sound all the time, and perhaps nobody is behind it any more."""
+    said = b""
+    with bare_stream(local) as connection:
+        connection.settimeout(0.05)
+        until = time.monotonic() + 2.5  # sooner than the longest stream ends
+        while time.monotonic() < until and b"\x03\xf3" not in said:  # 1011, the code of uvicorn for it
+            with suppress(OSError):
+                connection.sendall(FRAME)
+            with suppress(TimeoutError, ConnectionResetError):
+                said += connection.recv(1000)
+    assert b"\x89" in said  # a ping
+    assert b"\x03\xf3" in said
+    wait_for(lambda: not local.state.streams, 5, "the stream to end")
 
 
 def test_thousands_of_tiny_messages_are_one_recording(local):

@@ -224,6 +224,15 @@ def test_a_full_disk_behind_the_log_and_no_temporary_folder(plain_bundle, tmp_pa
             assert process.wait(10) == 0
 
 
+def test_what_needs_an_extra_that_is_not_there_is_told_and_the_rest_goes_on(plain_bundle, tmp_path, clip):
+    (tmp_path / "av.py").write_text("raise ImportError")
+    modules = f"{tmp_path}{os.pathsep}{SOURCE}"
+    with serving("--bundle", str(plain_bundle.path), env={"PYTHONPATH": modules}) as server:
+        answer = server.predict(audio_file=b"\0\0\0\x18ftypM4A " + bytes(100))
+        assert (answer.status, answer.code) == (415, "video_unsupported")
+        assert server.predict(audio_file=clip).status == 200
+
+
 def test_memory_of_a_gigabyte_that_is_refused(plain):
     """By Content-Length before a byte is read, by count where there is none."""
     before = memory(plain.process.pid)

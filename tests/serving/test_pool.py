@@ -69,9 +69,12 @@ class Scene:
             puppet.let.set()
         await self.pool.stop()
 
-    def ask(self, name: str, seconds: float = 5.0, wanted=None, client: str = "one") -> asyncio.Task:
+    def ask(
+        self, name: str, seconds: float = 5.0, wanted=None, client: str = "one", long: bool = False
+    ) -> asyncio.Task:
         deadline = asyncio.get_running_loop().time() + seconds
-        return asyncio.create_task(self.pool.ask(Call(name), deadline, client, wanted))
+        call = Call(name, blobs=(bytes(2**20),) if long else ())
+        return asyncio.create_task(self.pool.ask(call, deadline, client, wanted))
 
 
 async def settle() -> None:
@@ -192,6 +195,37 @@ async def test_a_client_who_fills_the_line_keeps_no_other_out():
             scene.pool.admit("little")
         scene.puppets[0].let.set()
         await asyncio.gather(*tasks)
+
+
+@scenario
+async def test_long_calls_leave_a_worker_to_short_ones():
+    async with Scene(2) as scene:
+        one, other = scene.puppets
+        long = [scene.ask(f"long {number}", long=True) for number in range(2)]
+        await settle()
+        assert (one.asked, other.asked) == (["long 0"], [])
+        other.let.set()
+        await scene.ask("short", client="another")
+        await settle()
+        assert other.asked == ["short"]  # the second long call still waits for the first
+        one.let.set()
+        await asyncio.gather(*long)
+        assert sorted(one.asked + other.asked) == ["long 0", "long 1", "short"]
+
+
+@scenario
+async def test_the_only_worker_left_takes_long_calls():
+    async with Scene(2) as scene:
+        one, other = scene.puppets
+        other.let.set()
+        long = [scene.ask(f"long {number}", long=True) for number in range(2)]
+        await settle()
+        scene.refuse = True  # none replaces it
+        one.kill()
+        with pytest.raises(ServingError, match="died"):
+            await long[0]
+        await long[1]
+        assert other.asked == ["long 1"]
 
 
 @scenario

@@ -6,9 +6,11 @@ import json
 
 import numpy as np
 import pytest
+from starlette.websockets import WebSocket
 
 from affetto.predictor import Predictor
 from serving.bad_inputs import encode as wav_bytes
+from serving.running import wait_for
 from sounds import voice_like
 
 
@@ -84,10 +86,23 @@ def test_a_client_that_leaves_is_forgotten(client):
             socket.receive_json()
             socket.send_bytes(bytes(3200))
     state = one.app.state.server
-    from serving.running import wait_for
-
     wait_for(lambda: not state.streams and state.pool.busy == 0, 5, "the streams to end")
     assert all(member.streams == 0 for member in state.pool._members)
+
+
+def test_a_stream_that_closed_while_it_was_answered_is_no_fault(client, monkeypatch):
+    """Where the protocol has closed it, say for a message too long, uvicorn refuses to send."""
+
+    async def refuse(*_: object) -> None:
+        raise RuntimeError("Unexpected ASGI message 'websocket.send', after sending 'websocket.close'.")
+
+    one = client()
+    monkeypatch.setattr(WebSocket, "send_text", refuse)
+    with one.websocket_connect("/stream") as socket:
+        socket.send_json({"type": "start"})
+        metrics = one.app.state.server.metrics
+        wait_for(lambda: b'code="client_gone",route="/stream"' in metrics.text(), 5, "it to be counted")
+    assert b'code="internal"' not in metrics.text()
 
 
 def test_an_error_has_the_body_of_every_error(client):

@@ -1,4 +1,5 @@
-"""Around every route: who may reach this machine, request ids, error bodies, headers, counts and one log line.
+"""Around every route: who may reach this machine, whether there is room for work, request ids, error bodies,
+headers, counts and one log line.
 
 Plain ASGI, since Starlette's BaseHTTPMiddleware hides from routes that their client has left.
 """
@@ -13,9 +14,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, HTTPConnection
 
 from affetto.errors import AffettoError, ServingError
+from affetto.serving.auth import client_of, offered_key
 from affetto.serving.faults import Fault, fault_of
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class Guard:
 
     def __init__(self, app: App, server: Server) -> None:
         self._app, self._server = app, server
+        self._routes: set[str] = set()  # that have been asked
         self._standing = (
             *_ALWAYS,
             (b"affetto-purpose", server.purpose.header().encode("latin-1", "replace")),
@@ -61,6 +64,8 @@ class Guard:
             _check_head(scope, self._server.limits.header_bytes)
             if self._server.local:
                 _refuse_strangers(headers)
+            if scope.get("method") == "POST":  # all of it is work
+                self._admit(HTTPConnection(scope))
             await self._app(scope, receive, answer.send)
         except ClientDisconnect:
             state["code"] = "client_gone"
@@ -74,6 +79,18 @@ class Guard:
         finally:
             self._tell(scope, time.monotonic() - began)
 
+    def _admit(self, connection: HTTPConnection) -> None:
+        """Refuse work that cannot be done in time before it is routed or read: refusing is what an overloaded
+        server does most. Who has no key is not told of the line.
+
+        Raises ServingError not_ready, shutting_down, queue_full, key_missing, key_wrong.
+        """
+        try:
+            self._server.pool.admit(client_of(connection))
+        except ServingError:
+            self._server.keys.check(offered_key(connection))
+            raise
+
     def _headers(self, state: dict[str, Any]) -> list[tuple[bytes, bytes]]:
         model = self._server.pool.model
         sha256 = state.get("model") or (model["model"]["sha256"] if model else "none")
@@ -85,7 +102,11 @@ class Guard:
 
     def _tell(self, scope: MutableMapping[str, Any], seconds: float) -> None:
         state, route = scope["state"], scope.get("route")
-        path = getattr(route, "path", "other")
+        if route is not None:
+            self._routes.add(route.path)
+            path = route.path
+        else:
+            path = scope["path"] if scope["path"] in self._routes else "other"
         code = state.get("refused") or state.get("code", "ok")  # refused by the connection, while it was read
         self._server.metrics.request(path, code, seconds)
         method = scope.get("method", "WS")

@@ -36,4 +36,5 @@ class Limits:
     stream_seconds: float = 3600.0
     message_bytes: int = 2**20
     stream_idle_seconds: float = 30.0
+    ping_seconds: float = 20.0
     start_seconds: float = 10.0

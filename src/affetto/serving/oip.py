@@ -31,7 +31,6 @@ from affetto.serving.routes import (
     FAULTS,
     KEY,
     OPEN,
-    WORK,
     TheServer,
     count_answer,
     model_of,
@@ -153,7 +152,7 @@ async def infer(request: Request, server: TheServer, name: str, version: str | N
 for _path in _MODEL_PATHS:
     router.get(_path, dependencies=KEY, responses=_ANY)(metadata)
     router.get(f"{_path}/ready", dependencies=KEY, responses=_ANY)(model_ready)
-    router.post(f"{_path}/infer", dependencies=WORK, responses=_ANY, openapi_extra=_INFER_DOCS)(infer)
+    router.post(f"{_path}/infer", dependencies=KEY, responses=_ANY, openapi_extra=_INFER_DOCS)(infer)
 
 
 def _check_model(server: Server, name: str, version: str | None) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 One worker answers one call at a time. Whoever finds none free waits in one line, in which clients take turns,
 so that one who asks for much does not make the others wait; a client's own requests are first come, first
-served. A stream waits in the same line for the one worker that holds its session. Work whose client left, or
-whose deadline passed, leaves the line and never reaches a worker. What a worker has begun is let finish: it is
-milliseconds, and killing it would cost a start. One that does not finish in time is killed and replaced.
+served. Where there are two workers or more, long calls leave one of them to the short ones. A stream waits in
+the same line for the one worker that holds its session. Work whose client left, or whose deadline passed,
+leaves the line and never reaches a worker. What a worker has begun is let finish: it is milliseconds, and
+killing it would cost a start. One that does not finish in time is killed and replaced.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ T = TypeVar("T")
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 10.0  # seconds before a worker that keeps dying is started again
 _HEALTHY_SECONDS = 10.0  # a worker that lived so long did not die of its start
 _WATCHDOG_SECONDS = 1.0
+_LONG_BYTES = 2**18  # of a call's media from which on it is a long one: 8 s of 16-bit sound at 16 kHz
 
 #: Starts a worker whose bundle must have this sha256 (None: whatever is there).
 Start = Callable[[str | None], Awaitable[Worker]]
@@ -36,10 +38,12 @@ Start = Callable[[str | None], Awaitable[Worker]]
 
 @dataclass(eq=False)
 class Member:
-    """A worker of the pool. `gone`: it died, or was retired by a reload and ends when its work has."""
+    """A worker of the pool. `long`: busy with a long call. `gone`: it died, or was retired by a reload and ends
+    when its work has."""
 
     worker: Worker
     busy: bool = True
+    long: bool = False
     streams: int = 0
     retired: bool = False
     gone: asyncio.Event = field(default_factory=asyncio.Event)
@@ -51,6 +55,7 @@ class Waiting:
 
     client: str
     wanted: Member | None
+    long: bool
     turn: asyncio.Future[Member]
 
     def can_use(self, member: Member) -> bool:
@@ -151,7 +156,8 @@ class Pool:
             self._check_queue(client)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        member = await self._turn(deadline, client, wanted)
+        long = sum(map(len, call.blobs)) > _LONG_BYTES
+        member = await self._turn(deadline, client, wanted, long)
         self._metrics.stage("queue", loop.time() - began)
         task = self._keep_running(self._work(member, call))
         try:
@@ -225,6 +231,9 @@ class Pool:
             finally:
                 watch.cancel()
                 self._members.remove(member)
+                for other in self._members:
+                    if not other.busy:
+                        self._give(other)  # with one worker left, it is for long calls too
             if member.retired:
                 delay = 0.0
                 self._close_if_done(member)
@@ -260,16 +269,16 @@ class Pool:
 
     # --- the line ---
 
-    async def _turn(self, deadline: float, client: str, wanted: Member | None) -> Member:
+    async def _turn(self, deadline: float, client: str, wanted: Member | None, long: bool) -> Member:
         """Wait for a member (`wanted`, if it must be that one) until the deadline; it is then the caller's."""
         for member in self._members if wanted is None else [wanted]:
             if member.worker.left.is_set() and member is wanted:
                 raise _stream_lost()
-            if not member.busy:
-                member.busy = True
+            if not member.busy and self._has_room(long):
+                member.busy, member.long = True, long
                 return member
         turn: asyncio.Future[Member] = asyncio.get_running_loop().create_future()
-        place = Waiting(client, wanted, turn)
+        place = Waiting(client, wanted, long, turn)
         self._waiting.append(place)
         try:
             async with asyncio.timeout_at(deadline):
@@ -290,15 +299,20 @@ class Pool:
         """Give a free member to the first in line of the client whose last turn is longest ago."""
         if member.worker.left.is_set():
             return
-        places = [place for place in self._waiting if place.can_use(member)]
+        member.long = False
+        places = [place for place in self._waiting if place.can_use(member) and self._has_room(place.long)]
         if not places:
             member.busy = False
             self._close_if_done(member)
             return
         place = min(places, key=lambda place: self._turns.get(place.client, 0))
         self._turns[place.client] = time.monotonic()
-        member.busy = True
+        member.busy, member.long = True, place.long
         place.turn.set_result(member)
+
+    def _has_room(self, long: bool) -> bool:
+        """Whether a call may take a worker that is free."""
+        return not long or sum(member.long for member in self._members) < max(self.live - 1, 1)
 
     def _refuse_waiting(self, error: ServingError, member: Member | None = None) -> None:
         """Tell those in line for a member (None: all) that it will not answer."""

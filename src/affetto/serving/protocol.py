@@ -16,6 +16,8 @@ import sys
 from typing import Any
 
 import h11
+import uvicorn
+from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from affetto.serving.faults import Fault
@@ -32,6 +34,24 @@ _TOO_LARGE = Fault("header_too_large", "too many bytes of headers: send fewer")
 _NO_HTTP = Fault("header_invalid", "this is not HTTP/1.1 that can be understood")
 _TINY_CHUNKS = Fault("body_invalid", "the body comes in chunks of a few bytes: send larger ones")
 _NO_SOCKET = Fault("header_invalid", "this is no WebSocket handshake: GET, version 13, a key of 16 bytes")
+
+
+def make_config(app: FastAPI, limits: Limits, connections: int) -> uvicorn.Config:
+    """uvicorn for an application of `create_app`, with these limits, for so many connections."""
+    return uvicorn.Config(
+        app,
+        http=make_protocol(limits, connections, app.state.server.metrics),
+        ws="websockets-sansio",
+        ws_max_size=limits.message_bytes,
+        ws_ping_interval=limits.ping_seconds,
+        ws_ping_timeout=limits.ping_seconds,
+        ws_per_message_deflate=False,
+        h11_max_incomplete_event_size=limits.header_bytes,
+        timeout_graceful_shutdown=int(limits.drain_seconds),
+        access_log=False,
+        log_config=None,
+        server_header=False,
+    )
 
 
 def make_protocol(limits: Limits, connections: int, metrics: Metrics) -> type[H11Protocol]:

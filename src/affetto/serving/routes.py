@@ -29,15 +29,9 @@ async def server_of(request: Request) -> Server:
     return request.app.state.server
 
 
-async def admitted(request: Request, server: Annotated[Server, Depends(server_of)]) -> None:
-    """Refuse work that cannot be done in time before its body is read."""
-    server.pool.admit(client_of(request))
-
-
 TheServer = Annotated[Server, Depends(server_of)]
 OPEN = [Depends(anyone)]
 KEY = [Depends(with_key)]
-WORK = [Depends(with_key), Depends(admitted)]
 FAULTS: dict[int | str, Any] = {
     "4XX": {"model": schemas.Error, "description": "The request is refused; `code` says why."},
     "5XX": {"model": schemas.Error, "description": "Not now, or a fault of the server; see `retryable`."},
@@ -96,7 +90,7 @@ _BATCH_DOCS: Any = {
 
 @router.post(
     "/predict",
-    dependencies=WORK,
+    dependencies=KEY,
     openapi_extra=_PREDICT_DOCS,
     responses={200: {"model": schemas.Prediction}, **FAULTS},
 )
@@ -115,7 +109,7 @@ async def predict(request: Request, server: TheServer) -> Response:
 
 @router.post(
     "/v1/predict",
-    dependencies=WORK,
+    dependencies=KEY,
     openapi_extra=_BATCH_DOCS,
     responses={200: {"model": schemas.BatchAnswer}, **FAULTS},
 )
@@ -162,7 +156,7 @@ async def _together(work: list[Coroutine[Any, Any, bytes]]) -> list[bytes]:
 
 @router.post(
     "/v1/search",
-    dependencies=WORK,
+    dependencies=KEY,
     openapi_extra=_SEARCH_DOCS,
     responses={200: {"model": schemas.Hits}, **FAULTS},
 )

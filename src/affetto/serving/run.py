@@ -95,7 +95,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
     import uvicorn
 
     from affetto.serving.app import create_app
-    from affetto.serving.protocol import make_protocol
+    from affetto.serving.protocol import make_config
 
     start = _Starting(settings, first)
     app = create_app(
@@ -106,19 +106,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
         purpose=settings.purpose,
         local=not settings.keys,
     )
-    config = uvicorn.Config(
-        app,
-        http=make_protocol(settings.limits, _connections(settings.limits), app.state.server.metrics),
-        ws="websockets-sansio",
-        ws_max_size=settings.limits.message_bytes,
-        ws_per_message_deflate=False,
-        h11_max_incomplete_event_size=settings.limits.header_bytes,
-        timeout_graceful_shutdown=int(settings.limits.drain_seconds),
-        access_log=False,
-        log_config=None,
-        server_header=False,
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(make_config(app, settings.limits, _connections(settings.limits)))
     _say_where(settings, listener)
     running = asyncio.create_task(server._serve([listener]))  # `serve` would take the signals for itself
     _listen_to_signals(server, app.state.server)

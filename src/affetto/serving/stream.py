@@ -136,7 +136,7 @@ class _Conversation:
                 await self._drop()
         count_answer(self._server, reply.facts)
         await self._send(b'{"type":"final","prediction":' + reply.data + b"}")
-        await self._socket.close(1000)
+        await _close(self._socket, 1000)
 
     async def _open(self) -> None:
         start = self._start
@@ -229,19 +229,26 @@ async def _receive(socket: WebSocket) -> str | bytes:
 
 
 async def _send(socket: WebSocket, message: bytes, seconds: float) -> None:
-    """Send text. A client that does not read it in time is gone."""
+    """Send text. A client that does not read it in time is gone, as is one that has just closed the stream:
+    uvicorn then refuses to send with a RuntimeError.
+
+    Raises WebSocketDisconnect.
+    """
     try:
         async with asyncio.timeout(seconds):
             await socket.send_text(message.decode())
-    except TimeoutError:
+    except (TimeoutError, RuntimeError):
         raise WebSocketDisconnect(1006) from None
+
+
+async def _close(socket: WebSocket, code: int) -> None:
+    with suppress(RuntimeError):  # the client was first
+        await socket.close(code)
 
 
 async def _break_off(socket: WebSocket, fault: Fault) -> None:
     socket.state.code = fault.code
     body = {"type": "error", **fault.body(socket.state.request_id)}
-    try:
+    with suppress(WebSocketDisconnect):  # it left in the meantime
         await _send(socket, json.dumps(body).encode(), 1.0)
-        await socket.close(fault.close_code)
-    except (WebSocketDisconnect, RuntimeError):
-        pass  # it left in the meantime
+        await _close(socket, fault.close_code)
