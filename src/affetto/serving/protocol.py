@@ -90,6 +90,8 @@ class _Protocol(H11Protocol):
             if self._lingered > _LINGER_BYTES:
                 self.transport.abort()
                 return
+        else:
+            self._lingered = 0
         whole = self._in_progress() and not self._chunked()
         size = len(data) if whole else _SLICE
         for at in range(0, len(data), size):
