@@ -58,7 +58,7 @@ TASKS = {
     "gender": TaskConfig("gender", labels=("female", "male"), weight=0.5),
     "intensity": TaskConfig("intensity", labels=("normal", "strong"), weight=0.5),
     "speaker": TaskConfig("speaker", "identity", weight=0.5),
-    "no speaker": TaskConfig("no speaker", "identity", weight=0.5, adversarial=0.5),
+    "no speaker": TaskConfig("no speaker", "identity", weight=0.2, adversarial=0.1),
 }
 
 SPEECH = "speech"

@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "Write log-mel, MFCC, filter bank or pitch of a recording.",
     ),
     "prepare": ("affetto.cli.prepare:prepare", "Write the manifest of a corpus."),
+    "encode": ("affetto.cli.encode:encode", "Encode clips once, to train fusions and heads on."),
     "train": ("affetto.cli.train:train", "Train a model from an experiment or a YAML file."),
     "compare": ("affetto.cli.compare:compare", "Compare models on the same clips: a table and a plot."),
     "evaluate": ("affetto.cli.evaluate:evaluate", "Measure a bundle on a manifest of labelled clips."),
