@@ -1,11 +1,16 @@
 """The figures of a bundle on people, texts and faces that it never learnt from.
 
     python benchmarks/default_model.py --data DIR [--bundle B] [--precision int8] [-o results.json] [--card]
+    python benchmarks/default_model.py --data DIR --against FP32_BUNDLE
 
 Speech: the people reserved from training. Text: GoEmotions' official test, thresholds from its validation set,
 and those of XED's English subtitles that training never read. Faces: the validation set of FER+ (its test set is
 not at hand). Fusion: clips composed of those people, texts and faces by label, 1,000 for each of 3 seeds. --card
 writes the figures into the bundle's model card.
+
+--against: only what int8 costs, beside the same bundle with fp32 parts (`affetto export -o FP32_BUNDLE --precision
+fp32`): the difference of UAR on every clip of people whom no encoder learnt from, those who validated and the
+reserved; the interval is over people.
 """
 
 from __future__ import annotations
@@ -28,14 +33,14 @@ from affetto.evaluation.metrics import accuracy, bootstrap, multilabel_f1, tune_
 from affetto.features.text import load_tokenizer
 from affetto.labels import EMOTIONS
 from affetto.learn.config import TaskConfig
-from affetto.learn.experiments.default import distil_text
+from affetto.learn.experiments.default import default, distil_text
 from affetto.learn.export.card import Card, Result
 from affetto.learn.export.parts import Parts, subsets
 from affetto.learn.export.writer import load_config, with_calibration
 from affetto.learn.training.corpora import load_clips
 from affetto.learn.training.media_cache import MediaCache
 from affetto.learn.training.pairing import pair_by_label
-from affetto.learn.training.targets import target_of
+from affetto.learn.training.targets import single_label, target_of
 from affetto.media import decode_audio
 from affetto.records import Clip, Track
 
@@ -235,11 +240,15 @@ def main() -> None:
     parser.add_argument("--precision", default="int8", choices=("int8", "fp32"))
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--card", action="store_true", help="write the figures into the bundle's card")
+    parser.add_argument("--against", help="the same bundle with fp32 parts: only what int8 loses")
     options = parser.parse_args()
     model = open_model(options.bundle, options.precision)
-    speech, texts, faces = held_out(options.data, model.bundle.info.reserved)
-    results = [*spoken(model, speech), *written(model, options.data), *seen(model, faces)]
-    results += fused(model, [*speech, *texts, *faces])
+    if options.against:
+        results = lost(model, open_model(options.against, "fp32"), options.data)
+    else:
+        speech, texts, faces = held_out(options.data, model.bundle.info.reserved)
+        results = [*spoken(model, speech), *written(model, options.data), *seen(model, faces)]
+        results += fused(model, [*speech, *texts, *faces])
     for r in results:
         interval = "" if r.low is None else f"[{r.low:.3f}, {r.high:.3f}]"
         print(f"{r.protocol:58} {r.metric:9} {r.value:.3f} {interval:16} n {r.n}")
@@ -249,6 +258,27 @@ def main() -> None:
         card = replace(Card(), results=tuple(results), trained=TRAINED)
         path = Path(options.bundle or DEFAULT_BUNDLE)
         with_calibration(model.bundle, path, model.bundle.info.calibration, card)
+
+
+def lost(model: Model, against: Model, data: Path) -> list[Result]:
+    """UAR of a model's speech part less that of another one's, on the same clips."""
+    clips = [
+        clip
+        for clip in load_clips(replace(default().data, root=str(data)))
+        if clip.speech and clip.split in ("validation", "test") and single_label(clip, TASK) is not None
+    ]
+    truth = np.array([EMOTIONS.index(str(single_label(clip, TASK))) for clip in clips])
+    people = [f"{clip.corpus}/{clip.speaker}" for clip in clips]
+    said = np.stack(
+        [one.logits(one.encode(clips), "speech").argmax(axis=1) for one in (model, against)], axis=1
+    )
+
+    def difference(true: np.ndarray, both: np.ndarray) -> float:
+        return uar(true, both[:, 0]) - uar(true, both[:, 1])
+
+    low, high = bootstrap(difference, truth, said, groups=people)
+    protocol = f"speech of {len(set(people))} people, {model.precision} less {against.precision}"
+    return [_result(protocol, "UAR", difference(truth, said), low, high, len(clips))]
 
 
 TRAINED = (
