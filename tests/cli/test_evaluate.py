@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,6 +82,22 @@ def test_the_table_is_clean_in_a_pipe(run: Callable, manifest: Path) -> None:
     assert done.code == 0
     assert "UAR" in done.out
     assert "\x1b" not in done.out
+
+
+def test_what_the_model_may_have_learnt_from_is_said(
+    run: Callable, manifest: Path, plain_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Corpora go by the name of their manifest, or of its folder; people who were kept out are no concern."""
+    assert "caution" not in run(manifest).err
+    copy = Path(shutil.copytree(plain_bundle.path, tmp_path / "copy"))
+    contract = json.loads((copy / "bundle.json").read_text())
+    contract |= {"corpora": [{"name": "clips", "licence": "none"}], "reserved": {"clips": ["s2"]}}
+    (copy / "bundle.json").write_text(json.dumps(contract))
+    with pytest.raises(SystemExit):
+        app.main(["evaluate", str(manifest), "--json", "--bundle", str(copy)])
+    out, err = capsys.readouterr()
+    assert json.loads(out)["learnt"] == 4  # of six, two of s2
+    assert "caution: 4 of 6 clips" in err
 
 
 def test_predictions_are_kept(run: Callable, manifest: Path, tmp_path: Path) -> None:

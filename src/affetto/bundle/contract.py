@@ -207,6 +207,11 @@ class BundleInfo(BaseModel, frozen=True, extra="forbid"):
     leaks: tuple[str, ...] = ()
     files: Mapping[str, str] = {}
 
+    def may_have_learnt(self, corpus: str | None, speaker: str | None) -> bool:
+        """Whether training read a corpus, and did not keep this person of it out."""
+        named = {known.name for known in self.corpora}
+        return corpus in named and speaker not in self.reserved.get(str(corpus), ())
+
     @field_validator("files")
     @classmethod
     def _plain_names(cls, files: Mapping[str, str]) -> Mapping[str, str]:

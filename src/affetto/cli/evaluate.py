@@ -54,7 +54,7 @@ def evaluate(
     With --report also: abstention, subsets of modalities, noise, the worst mistakes to listen to.
     """
     from affetto.cli.evaluated import check_report, write_report
-    from affetto.data.manifest import read_manifest
+    from affetto.data.manifest import corpus_name, read_manifest
 
     check_report(report, against)
     clips = [clip for clip in read_manifest(manifest) if split is None or clip.split == split]
@@ -70,11 +70,15 @@ def evaluate(
         rows = _labelled(clips, kept, f"{manifest}, split {split}" if split else str(manifest))
         write = row_writer(sink, output.suffix, kept, ("id", "truth")) if sink and output else None
         answers = _answers(predictor, rows, kept, write)
-        found = {**_report(answers, kept), "skipped": len(clips) - len(rows)}
+        info, own = predictor.bundle.info, corpus_name(manifest)
+        learnt = sum(info.may_have_learnt(clip.corpus or own, clip.speaker) for clip, _ in rows)
+        found = {**_report(answers, kept), "skipped": len(clips) - len(rows), "learnt": learnt}
         if report is not None:
             asked_for = {"--split": split, "--labels": labels, "--precision": precision, "--against": against}
             command = _command(manifest, bundle, report, asked_for, noise)
             facts = [("command", command), ("skipped", f"{found['skipped']} clips without one clear emotion")]
+            if learnt:
+                facts.append(("caution", _caution(found)))
             title = f"{predictor.bundle.info.name} on {manifest.stem}"
             write_report(
                 report, answers, predictor, decoder, title=title, facts=facts, noise=noise, against=against
@@ -166,3 +170,12 @@ def _tell(report: dict[str, Any], failed: Iterable[tuple[Clip, AffettoError]], a
         print(failure(clip.id, error), file=sys.stderr)
     if report["skipped"]:
         print(f"skipped: {report['skipped']} clips without one clear emotion of the model's", file=sys.stderr)
+    if report["learnt"]:
+        print(f"caution: {_caution(report)}", file=sys.stderr)
+
+
+def _caution(report: Mapping[str, Any]) -> str:
+    return (
+        f"{report['learnt']} of {report['n'] + report['failed']} clips are of a corpus that the model was trained "
+        "on, and of nobody who was kept out: where it learnt from them, these figures flatter it"
+    )

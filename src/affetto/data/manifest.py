@@ -149,10 +149,15 @@ def read_manifest_corpus(path: str | Path) -> Corpus:
     if path.is_dir():
         names = [path / f"manifest{suffix}" for suffix in (".csv", ".jsonl", ".parquet")]
         path = next((name for name in names if name.is_file()), names[0])
-    name = path.resolve().parent.name if path.stem == "manifest" else path.stem
+    name = corpus_name(path)
     manifest = require_usable(scan_manifest(path), path)
     clips = tuple(clip if clip.corpus else replace(clip, corpus=name) for clip in manifest.clips)
     return Corpus(name, "not stated", clips, manifest.dropped)
+
+
+def corpus_name(path: Path) -> str:
+    """What the clips of a manifest are called together where they do not say: its own name, or its folder's."""
+    return path.resolve().parent.name if path.stem == "manifest" else path.stem
 
 
 def write_manifest(clips: Iterable[Clip], path: str | Path) -> None:
