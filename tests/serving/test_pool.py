@@ -214,6 +214,19 @@ async def test_long_calls_leave_a_worker_to_short_ones():
 
 
 @scenario
+async def test_a_stream_waits_for_no_other_worker():
+    async with Scene(2) as scene:
+        one, other = scene.puppets
+        long = scene.ask("long", long=True)
+        await settle()
+        member = next(member for member in scene.pool._members if member.worker is other)
+        other.let.set()
+        await scene.ask("feed", wanted=member, long=True)
+        one.let.set()
+        await long
+
+
+@scenario
 async def test_the_only_worker_left_takes_long_calls():
     async with Scene(2) as scene:
         one, other = scene.puppets

@@ -156,7 +156,7 @@ class Pool:
             self._check_queue(client)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        long = sum(map(len, call.blobs)) > _LONG_BYTES
+        long = wanted is None and sum(map(len, call.blobs)) > _LONG_BYTES
         member = await self._turn(deadline, client, wanted, long)
         self._metrics.stage("queue", loop.time() - began)
         task = self._keep_running(self._work(member, call))
