@@ -34,6 +34,7 @@ SHORT = replace(
     stream_idle_seconds=0.4,
     start_seconds=0.4,
     ping_seconds=0.4,
+    answer_seconds=2.0,
     stream_seconds=3.0,
     streams=1,
 )
@@ -244,8 +245,8 @@ def test_a_stream_whose_client_answers_no_ping_is_closed(local):
     """It sends sound all the time, and perhaps nobody is behind it any more."""
     said = b""
     with bare_stream(local) as connection:
-        connection.settimeout(0.05)
-        until = time.monotonic() + 2.5  # sooner than the longest stream ends
+        connection.settimeout(0.2)
+        until = time.monotonic() + 8  # of sound that is less than the longest stream
         while time.monotonic() < until and b"\x03\xf3" not in said:  # 1011, the code of uvicorn for it
             with suppress(OSError):
                 connection.sendall(FRAME)

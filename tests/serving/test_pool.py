@@ -214,6 +214,40 @@ async def test_long_calls_leave_a_worker_to_short_ones():
 
 
 @scenario
+async def test_long_calls_that_wait_refuse_no_short_one():
+    async with Scene(2) as scene:
+        one, other = scene.puppets
+        scene.pool._seconds = {False: 1.0, True: 1.0}
+        long = [scene.ask(f"long {number}", long=True) for number in range(2)]
+        await settle()
+        scene.pool.admit("one")  # a worker is free
+        short = [scene.ask(f"short {number}") for number in range(2)]
+        await settle()
+        with pytest.raises(ServingError, match="1 requests"):  # the short one, not the long one
+            scene.pool.admit("one")
+        for puppet in (one, other):
+            puppet.let.set()
+        await asyncio.gather(*long, *short)
+
+
+@scenario
+async def test_a_long_call_that_ends_lets_another_begin_elsewhere():
+    async with Scene(2) as scene:
+        one, other = scene.puppets
+        long = [scene.ask("long 0", long=True)]
+        await settle()
+        member = next(member for member in scene.pool._members if member.worker is one)
+        feed = scene.ask("feed", wanted=member)
+        await settle()
+        long.append(scene.ask("long 1", long=True))
+        await settle()
+        one.let.set()
+        other.let.set()
+        await asyncio.gather(*long, feed)
+        assert (one.asked, other.asked) == (["long 0", "feed"], ["long 1"])
+
+
+@scenario
 async def test_a_stream_waits_for_no_other_worker():
     async with Scene(2) as scene:
         one, other = scene.puppets

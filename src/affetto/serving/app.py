@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -62,7 +63,9 @@ def create_app(
         app.include_router(router)
     app.add_api_route("/openapi.json", _openapi, dependencies=[Depends(anyone)], include_in_schema=False)
     app.add_exception_handler(HTTPException, _http_fault)
-    app.add_middleware(Guard, server=server)
+    every = [route for router in (routes.router, oip.router) for route in router.routes]
+    work = [route for route in every if isinstance(route, APIRoute) and route.methods == {"POST"}]
+    app.add_middleware(Guard, server=server, work=work)
     return app
 
 

@@ -10,7 +10,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from starlette.datastructures import Headers
@@ -21,6 +21,8 @@ from affetto.serving.auth import client_of, offered_key
 from affetto.serving.faults import Fault, fault_of
 
 if TYPE_CHECKING:
+    from fastapi.routing import APIRoute
+
     from affetto.serving.server import Server
 
 Message = MutableMapping[str, Any]
@@ -40,11 +42,10 @@ _ALWAYS = (
 
 
 class Guard:
-    """Wraps the application of one server."""
+    """Wraps the application of one server. `work` are the routes that are refused where there is no room."""
 
-    def __init__(self, app: App, server: Server) -> None:
-        self._app, self._server = app, server
-        self._routes: set[str] = set()  # that have been asked
+    def __init__(self, app: App, server: Server, work: Sequence[APIRoute]) -> None:
+        self._app, self._server, self._work = app, server, work
         self._standing = (
             *_ALWAYS,
             (b"affetto-purpose", server.purpose.header().encode("latin-1", "replace")),
@@ -64,8 +65,7 @@ class Guard:
             _check_head(scope, self._server.limits.header_bytes)
             if self._server.local:
                 _refuse_strangers(headers)
-            if scope.get("method") == "POST":  # all of it is work
-                self._admit(HTTPConnection(scope))
+            self._admit(scope)
             await self._app(scope, receive, answer.send)
         except ClientDisconnect:
             state["code"] = "client_gone"
@@ -79,15 +79,22 @@ class Guard:
         finally:
             self._tell(scope, time.monotonic() - began)
 
-    def _admit(self, connection: HTTPConnection) -> None:
+    def _admit(self, scope: MutableMapping[str, Any]) -> None:
         """Refuse work that cannot be done in time before it is routed or read: refusing is what an overloaded
         server does most. Who has no key is not told of the line.
 
         Raises ServingError not_ready, shutting_down, queue_full, key_missing, key_wrong.
         """
+        if scope.get("method") != "POST":
+            return
+        route = next((route for route in self._work if route.path_regex.match(scope["path"])), None)
+        if route is None:
+            return
+        connection = HTTPConnection(scope)
         try:
             self._server.pool.admit(client_of(connection))
         except ServingError:
+            scope["route"] = route
             self._server.keys.check(offered_key(connection))
             raise
 
@@ -102,11 +109,7 @@ class Guard:
 
     def _tell(self, scope: MutableMapping[str, Any], seconds: float) -> None:
         state, route = scope["state"], scope.get("route")
-        if route is not None:
-            self._routes.add(route.path)
-            path = route.path
-        else:
-            path = scope["path"] if scope["path"] in self._routes else "other"
+        path = getattr(route, "path", "other")
         code = state.get("refused") or state.get("code", "ok")  # refused by the connection, while it was read
         self._server.metrics.request(path, code, seconds)
         method = scope.get("method", "WS")

@@ -2,10 +2,10 @@
 
 One worker answers one call at a time. Whoever finds none free waits in one line, in which clients take turns,
 so that one who asks for much does not make the others wait; a client's own requests are first come, first
-served. Where there are two workers or more, long calls leave one of them to the short ones. A stream waits in
-the same line for the one worker that holds its session. Work whose client left, or whose deadline passed,
-leaves the line and never reaches a worker. What a worker has begun is let finish: it is milliseconds, and
-killing it would cost a start. One that does not finish in time is killed and replaced.
+served, but for those that are long: where there are two workers or more, long calls leave one of them to the
+short ones. A stream waits in the same line for the one worker that holds its session. Work whose client left,
+or whose deadline passed, leaves the line and never reaches a worker. What a worker has begun is let finish: it
+is milliseconds, and killing it would cost a start. One that does not finish in time is killed and replaced.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ T = TypeVar("T")
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 10.0  # seconds before a worker that keeps dying is started again
 _HEALTHY_SECONDS = 10.0  # a worker that lived so long did not die of its start
 _WATCHDOG_SECONDS = 1.0
-_LONG_BYTES = 2**18  # of a call's media from which on it is a long one: 8 s of 16-bit sound at 16 kHz
+_LONG_BYTES = (
+    2**18
+)  # a call with more media is a long one: 8 s of 16-bit sound at 16 kHz; nothing is decoded yet
 
 #: Starts a worker whose bundle must have this sha256 (None: whatever is there).
 Start = Callable[[str | None], Awaitable[Worker]]
@@ -79,7 +81,7 @@ class Pool:
         self._turns: dict[str, float] = {}  # when each client had its last turn, while anybody waits
         self._keepers: list[asyncio.Task[None]] = []
         self._running: set[asyncio.Task[Any]] = set()
-        self._seconds = 0.03  # of work per call, a moving average
+        self._seconds = {False: 0.03, True: 0.3}  # of work per short and per long call, moving averages
         self._reloading = asyncio.Lock()
 
     # --- life ---
@@ -131,13 +133,15 @@ class Pool:
         self.check_ready()
         self._check_queue(client)
 
-    def _check_queue(self, client: str) -> None:
-        counts = Counter(one.client for one in self._waiting)
+    def _check_queue(self, client: str, long: bool = False) -> None:
+        if self._has_room(long) and any(not member.busy for member in self._members):
+            return
+        line = [one for one in self._waiting if one.long == long or self.live < 2]
+        counts = Counter(one.client for one in line)
         own = counts.pop(client, 0)
         ahead = own + sum(min(count, own + 1) for count in counts.values())  # as clients take turns
-        if ahead >= self._limits.queue or ahead * self._seconds > self._limits.queue_seconds * max(
-            self.live, 1
-        ):
+        seconds = ahead * sum(self._seconds[one.long] for one in line) / max(len(line), 1)
+        if ahead >= self._limits.queue or seconds > self._limits.queue_seconds * max(self.live - long, 1):
             raise ServingError(
                 "queue_full", f"{ahead} requests would be answered before: ask again in a moment"
             )
@@ -152,11 +156,11 @@ class Pool:
         Raises ServingError queue_full, deadline_exceeded, worker_died, shutting_down, and what
         answering raises.
         """
+        long = wanted is None and sum(map(len, call.blobs)) > _LONG_BYTES
         if wanted is None:
-            self._check_queue(client)
+            self._check_queue(client, long)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        long = wanted is None and sum(map(len, call.blobs)) > _LONG_BYTES
         member = await self._turn(deadline, client, wanted, long)
         self._metrics.stage("queue", loop.time() - began)
         task = self._keep_running(self._work(member, call))
@@ -231,9 +235,7 @@ class Pool:
             finally:
                 watch.cancel()
                 self._members.remove(member)
-                for other in self._members:
-                    if not other.busy:
-                        self._give(other)  # with one worker left, it is for long calls too
+                self._offer_idle()  # with one worker left, it is for long calls too
             if member.retired:
                 delay = 0.0
                 self._close_if_done(member)
@@ -299,7 +301,7 @@ class Pool:
         """Give a free member to the first in line of the client whose last turn is longest ago."""
         if member.worker.left.is_set():
             return
-        member.long = False
+        had_long, member.long = member.long, False
         places = [place for place in self._waiting if place.can_use(member) and self._has_room(place.long)]
         if not places:
             member.busy = False
@@ -309,6 +311,13 @@ class Pool:
         self._turns[place.client] = time.monotonic()
         member.busy, member.long = True, place.long
         place.turn.set_result(member)
+        if had_long:  # another long call may begin
+            self._offer_idle()
+
+    def _offer_idle(self) -> None:
+        for member in self._members:
+            if not member.busy:
+                self._give(member)
 
     def _has_room(self, long: bool) -> bool:
         """Whether a call may take a worker that is free."""
@@ -322,7 +331,7 @@ class Pool:
 
     async def _work(self, member: Member, call: Call) -> Reply:
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        began, long = loop.time(), member.long
         watchdog = loop.call_later(self._limits.answer_seconds + _WATCHDOG_SECONDS, member.worker.kill)
         try:
             reply = await member.worker.ask(call)
@@ -330,7 +339,7 @@ class Pool:
             watchdog.cancel()
             self._give(member)
         took = loop.time() - began
-        self._seconds += 0.1 * (took - self._seconds)
+        self._seconds[long] += 0.1 * (took - self._seconds[long])
         for stage, seconds in {"work": took, **reply.facts.get("seconds", {})}.items():
             self._metrics.stage(stage, seconds)
         return reply

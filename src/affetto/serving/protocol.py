@@ -44,7 +44,8 @@ def make_config(app: FastAPI, limits: Limits, connections: int) -> uvicorn.Confi
         ws="websockets-sansio",
         ws_max_size=limits.message_bytes,
         ws_ping_interval=limits.ping_seconds,
-        ws_ping_timeout=limits.ping_seconds,
+        # What a client sends is not read while a worker answers it, and its pong stands behind that.
+        ws_ping_timeout=limits.answer_seconds + limits.ping_seconds,
         ws_per_message_deflate=False,
         h11_max_incomplete_event_size=limits.header_bytes,
         timeout_graceful_shutdown=int(limits.drain_seconds),

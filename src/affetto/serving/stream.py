@@ -234,9 +234,10 @@ async def _send(socket: WebSocket, message: bytes, seconds: float) -> None:
 
     Raises WebSocketDisconnect.
     """
+    text = message.decode()
     try:
         async with asyncio.timeout(seconds):
-            await socket.send_text(message.decode())
+            await socket.send_text(text)
     except (TimeoutError, RuntimeError):
         raise WebSocketDisconnect(1006) from None
 
