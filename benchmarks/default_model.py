@@ -242,6 +242,8 @@ def main() -> None:
     parser.add_argument("--card", action="store_true", help="write the figures into the bundle's card")
     parser.add_argument("--against", help="the same bundle with fp32 parts: only what int8 loses")
     options = parser.parse_args()
+    if options.against and options.card:
+        parser.error("--against has no figures for the card")
     model = open_model(options.bundle, options.precision)
     if options.against:
         results = lost(model, open_model(options.against, "fp32"), options.data)

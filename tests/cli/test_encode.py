@@ -11,9 +11,11 @@ from affetto.cli.train import find_config
 from affetto.data.manifest import read_manifest
 from affetto.data.precomputed import FeatureArchives
 from affetto.features.text import load_tokenizer
+from affetto.learn.export.encoding import encode_clips
 from affetto.learn.export.parts import Parts
 from affetto.learn.export.writer import load_config
 from affetto.learn.training.media_cache import MediaCache
+from affetto.records import Clip
 from sounds import voice_like
 
 TEXTS = ("I am so happy", "leave me alone", "")
@@ -66,6 +68,13 @@ def test_what_cannot_be_read_is_left_out_and_named(manifest, tmp_path, tiny_bund
     assert "1 clips left out" in " ".join(capsys.readouterr().out.split())
     assert len(read_manifest(tmp_path / "out" / "manifest.csv")) == 11
     assert "3.wav" in (tmp_path / "out" / "unreadable.csv").read_text()
+
+
+def test_what_brings_nothing_to_encode_is_left_out_too(tmp_path, tiny_bundle):
+    clips = [Clip("a", text="I am so happy"), Clip("b", text="leave me alone", scripted=True)]
+    left_out = encode_clips(tiny_bundle, clips, tmp_path / "out")
+    assert list(left_out) == [(None, "b")]
+    assert [clip.id for clip in read_manifest(tmp_path / "out" / "manifest.csv")] == ["a"]
 
 
 def test_clips_without_anything_to_encode_are_one_line(tmp_path, tiny_bundle, capsys):

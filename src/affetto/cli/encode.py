@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-SOME_FAILED = 3
+from affetto.cli.predict import SOME_FAILED
 
 
 def encode(
@@ -19,8 +19,8 @@ def encode(
     """Encode the clips of a manifest once, by the encoders of a bundle.
 
     The folder's manifest.csv has the same clips with features in the place of media: train on it, or compare
-    fusions and heads with `affetto compare`, and no step waits for the encoders. Clips that cannot be read are left
-    out and listed in unreadable.csv; the exit code is then 3.
+    fusions and heads with `affetto compare`, and no step waits for the encoders. Clips that cannot be read, or bring
+    nothing that the bundle encodes, are left out and listed in unreadable.csv; the exit code is then 3.
     """
     from affetto.cli.train import require_extra
 
@@ -35,6 +35,7 @@ def encode(
 
     console = Console(highlight=False)
     display = Display(console)
+    (output / "unreadable.csv").unlink(missing_ok=True)  # of another run
     unreadable = encode_clips(
         open_bundle(bundle),
         read_manifest(manifest),

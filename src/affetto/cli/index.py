@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from affetto.cli.predict import SOME_FAILED
 from affetto.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from affetto.predictor import Predictor
     from affetto.records import Clip
     from affetto.search import Report, Store
-
-SOME_FAILED = 3
 
 
 def index(

@@ -22,6 +22,7 @@ from affetto.files import write_whole
 from affetto.learn.export.parts import Parts, padded
 from affetto.learn.export.writer import load_config
 from affetto.learn.training.media_cache import ClipKey, MediaCache
+from affetto.learn.training.pairing import words_as_text
 from affetto.records import Clip
 
 ARCHIVE, MANIFEST = "features.npz", "manifest.csv"
@@ -44,23 +45,23 @@ def encode_clips(
     stay with the clips; a text that is no longer there leaves the attribute `sentence`, by which folds and the
     search for leaks still know it. `wrap` may show progress.
 
-    Returns the clips that could not be read, which are left out. Raises DataError `corpus_unreadable` when these
-    are more than a tenth, `nothing_to_predict` without a clip that the bundle can encode, `output_unwritable`.
+    Returns the clips that are left out, with the reason. Raises DataError `corpus_unreadable` when more than a
+    tenth cannot be read, `nothing_to_predict` without a clip that the bundle can encode, `output_unwritable`.
     """
-    tokenizer = load_tokenizer(bundle.read("tokenizer.json")) if bundle.info.parts.text else None
-    cache = MediaCache(load_config(bundle), tokenizer)
     names = bundle.info.parts.modalities()
-    usable = [clip for clip in clips if set(clip.modalities()) & set(names)]
+    usable, left_out = _usable(clips, names)
     if not usable:
         raise DataError(
             "nothing_to_predict", f"no clip has any of {', '.join(names)}, which {bundle.path} encodes"
         )
-    unreadable = cache.add(usable, wrap)
+    tokenizer = load_tokenizer(bundle.read("tokenizer.json")) if bundle.info.parts.text else None
+    cache = MediaCache(load_config(bundle), tokenizer)
+    left_out |= cache.add(usable, wrap)
     precision = bundle.precisions()[0]
     parts = Parts({name: bundle.read_part(name, precision) for name in (*names, FUSION)})
     rows: dict[str, list[NDArray[np.float32]]] = {}
     encoded = []
-    for clip in wrap([clip for clip in usable if (clip.corpus, clip.id) not in unreadable]):
+    for clip in wrap([clip for clip in usable if (clip.corpus, clip.id) not in left_out]):
         sources = {}
         for name, track in parts.encode_items([cache.inputs(clip)])[0].items():
             steps = track.values[0][track.mask[0]]
@@ -71,7 +72,22 @@ def encode_clips(
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / ARCHIVE, _archive(rows, pool))
     write_manifest(encoded, folder / MANIFEST)
-    return unreadable
+    return left_out
+
+
+def _usable(clips: Sequence[Clip], names: Sequence[str]) -> tuple[list[Clip], dict[ClipKey, AffettoError]]:
+    """The clips that have any of these modalities, and the others, each with an error."""
+    usable: list[Clip] = []
+    left_out: dict[ClipKey, AffettoError] = {}
+    for clip in map(words_as_text, clips):
+        if set(clip.modalities()) & set(names):
+            usable.append(clip)
+        else:
+            message = (
+                f"clip {clip.id} has none of {', '.join(names)}; choose another --bundle, or leave it out"
+            )
+            left_out[clip.corpus, clip.id] = DataError("nothing_to_predict", message)
+    return usable, left_out
 
 
 def _without_media(clip: Clip, features: Mapping[str, str]) -> Clip:
