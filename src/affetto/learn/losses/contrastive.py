@@ -20,7 +20,7 @@ def info_nce(queries: Tensor, keys: Tensor, scale: Tensor | float, positives: Te
     positives the mean over them of the log-probabilities (Khosla et al. 2020, their "out" form).
     """
     positives = _own_rows(queries, keys) if positives is None else positives
-    return _mean_negative_log(scale * queries @ keys.T, positives, torch.ones_like(positives))
+    return _mean_negative_log(scale * queries @ keys.T, positives)
 
 
 def symmetric(a: Tensor, b: Tensor, scale: Tensor | float, positives: Tensor | None = None) -> Tensor:
@@ -107,14 +107,14 @@ def _corners(upper_right: Tensor, lower_left: Tensor) -> Tensor:
     return torch.cat([top, torch.cat([lower_left, upper_right.new_zeros(keys, keys)], dim=1)])
 
 
-def _mean_negative_log(logits: Tensor, positives: Tensor, counted: Tensor) -> Tensor:
-    """Mean over the queries with a positive of -log softmax over what is `counted`, at their positives."""
-    log_p = functional.log_softmax(logits.masked_fill(~counted, -torch.inf), dim=1)
+def _mean_negative_log(logits: Tensor, positives: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Mean over the queries with a positive of -log softmax over what is `counted` (None: all), at their
+    positives. The softmax itself is never written out: of thousands of rows it costs more than its encoders."""
+    among = logits if counted is None else logits.masked_fill(~counted, -torch.inf)
     counts = positives.sum(dim=1)
-    # Only then are there as many terms as positives: 0 times minus infinity would be no number.
-    sums = torch.where(positives, log_p, 0.0).sum(dim=1)
+    at_positives = torch.where(positives, logits, 0.0).sum(dim=1)
     has = counts > 0
-    return -_mean(sums[has] / counts[has])
+    return _mean(among.logsumexp(dim=1)[has] - at_positives[has] / counts[has])
 
 
 def _mean(values: Tensor) -> Tensor:
