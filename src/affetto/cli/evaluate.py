@@ -75,10 +75,7 @@ def evaluate(
         found = {**_report(answers, kept), "skipped": len(clips) - len(rows), "learnt": learnt}
         if report is not None:
             asked_for = {"--split": split, "--labels": labels, "--precision": precision, "--against": against}
-            command = _command(manifest, bundle, report, asked_for, noise)
-            facts = [("command", command), ("skipped", f"{found['skipped']} clips without one clear emotion")]
-            if learnt:
-                facts.append(("caution", _caution(found)))
+            facts = _facts(_command(manifest, bundle, report, asked_for, noise), found)
             title = f"{predictor.bundle.info.name} on {manifest.stem}"
             write_report(
                 report, answers, predictor, decoder, title=title, facts=facts, noise=noise, against=against
@@ -178,6 +175,12 @@ def _may_have_learnt(predictor: Predictor, clip: Clip, manifest: str) -> bool:
     """A bundle names corpora as their manifests were called, clips may name theirs. No test part is learnt from."""
     known = (predictor.bundle.info.may_have_learnt(name, clip.speaker) for name in (clip.corpus, manifest))
     return clip.split != "test" and any(known)
+
+
+def _facts(command: str, report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the page says of how it came about."""
+    facts = [("command", command), ("skipped", f"{report['skipped']} clips without one clear emotion")]
+    return [*facts, ("caution", _caution(report))] if report["learnt"] else facts
 
 
 def _caution(report: Mapping[str, Any]) -> str:

@@ -30,9 +30,8 @@ T = TypeVar("T")
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 10.0  # seconds before a worker that keeps dying is started again
 _HEALTHY_SECONDS = 10.0  # a worker that lived so long did not die of its start
 _WATCHDOG_SECONDS = 1.0
-_LONG_BYTES = (
-    2**18
-)  # a call with more media is a long one: 8 s of 16-bit sound at 16 kHz; nothing is decoded yet
+#: A call with more media is a long one: 8 s of 16-bit sound at 16 kHz. By bytes, since nothing is decoded yet.
+_LONG_BYTES = 2**18
 
 #: Starts a worker whose bundle must have this sha256 (None: whatever is there).
 Start = Callable[[str | None], Awaitable[Worker]]
