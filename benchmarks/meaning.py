@@ -1,7 +1,8 @@
 """Digits heard, seen and written: how well each finds the others, by loss.
 
-    python benchmarks/meaning.py digits --data DIR -o meaning.jsonl [--losses "symmetric;sigmoid"] [--pairs 15]
-    python benchmarks/meaning.py teacher --data DIR -o meaning.jsonl [--pairs 3] [--seeds 1]
+    python benchmarks/meaning.py digits --data DIR --embedding embedding_model.onnx -o meaning.jsonl
+    python benchmarks/meaning.py digits --data DIR -o scratch.jsonl --losses symmetric --pairs 3 --seeds 1
+    python benchmarks/meaning.py teacher --data DIR --embedding embedding_model.onnx -o teacher.jsonl
     python benchmarks/meaning.py cache --rows 4096 --chunk 128
     python benchmarks/meaning.py show -o meaning.jsonl
 
@@ -10,9 +11,14 @@ for a gallery of 1,000 pictures of MNIST that training never saw, 100 of each di
 broken by chance. The other direction has the 1,000 pictures as queries and the 500 clips as the gallery, 50 of
 them right. Prompts are the ten words, each in the templates of the experiment.
 
-The towers are those of the experiment `digits`. To train many of them on a CPU, what stays the same is worked
-out once: clips are kept as log-mel, and tempo, vocal tract and noise are varied there. Every training is one
-line of the output, and is not repeated: an interrupted run goes on. --steps and --rows (of a batch) shorten it.
+The towers are those of the experiment `digits`, and so are its two stages: words and pictures first, which no
+speaker has a part in and which all pairs of speakers share, then voices, while the towers of words and pictures
+stay as they are (Zhai et al. 2022, "LiT"), all three compared with one another in the loss of the row. With
+--embedding the voices come through a published network, the file `embedding_model.onnx` of the package openwakeword
+0.4.0, which is frozen: each clip is heard once as it is and five times varied, before anything is trained. Without
+it the speech tower learns from nothing, as the experiment does it.
+
+Every training is one line of the output, and is not repeated: an interrupted run goes on.
 
 teacher: a tenth of the spoken digits is paired with pictures. From scratch, all towers learn from these pairs
 alone. The teacher learns words and pictures without any speech; its towers are kept, and the student learns
@@ -35,29 +41,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from parts.digits import Digits, Drawn, Pool, batch_of, by_digit, draw, load, vision_track
+from parts.fitting import fit
+from torch import Tensor
 from torch.nn import functional
 
-from affetto.data.corpora.digits import WORDS, read
+from affetto.data.corpora.digits import WORDS
 from affetto.evaluation.retrieval import recall_at
-from affetto.features.spectral import FLOOR, HOP, RATE
-from affetto.features.text import encode, train_tokenizer
-from affetto.learn.config import ContrastiveConfig, ModelConfig, TaskConfig
-from affetto.learn.encoders.frontend import LogMel
+from affetto.features.spectral import RATE
+from affetto.learn.config import ContrastiveConfig, ModelConfig
 from affetto.learn.experiments.digits import TEMPLATES, digits
 from affetto.learn.models.build import build_recogniser
-from affetto.learn.models.recogniser import Recogniser
+from affetto.learn.models.recogniser import Output, Recogniser
 from affetto.learn.training.contrast import contrastive, forward_in_chunks, invariance, towers_of
 from affetto.learn.training.objectives import task_losses
-from affetto.learn.training.optimisation import (
-    AveragedWeights,
-    freeze,
-    learning_rate,
-    parameter_groups,
-    set_training_mode,
-)
-from affetto.media import decode_audio, decode_image
-from affetto.records import Batch, Clip, Track
+from affetto.records import Batch, Track
 
 #: The rows of the table: what the objective is told, and what differs in the model.
 LOSSES: Mapping[str, ContrastiveConfig] = {
@@ -71,68 +69,14 @@ LOSSES: Mapping[str, ContrastiveConfig] = {
     "distance + KL, shared trunk": ContrastiveConfig(loss="distance"),
 }
 ALL = ("speech", "text", "vision")
-STEPS, ROWS, RATE_PEAK, DECAY, EMA = 1000, 64, 4e-3, 0.01, 0.98
+#: What the stage of voices leaves as the stage before it made it.
+STILL = (
+    *(f"encoders.{name}" for name in ALL[1:]),
+    *(f"fusion.unimodal.{part}.{name}" for part in ("pools", "projections") for name in ALL[1:]),
+    *(f"heads.digit.{name}" for name in ALL[1:]),
+)
 GALLERY_EACH, SHARE = 100, 0.1
-FRAMES, NOISY = (28, 68), 0.6  # of a clip in training; the share of clips in noise
 ROUNDS = 5
-LONGEST = round(0.9 * RATE / HOP)  # frames of a clip that are read
-
-
-@dataclass(frozen=True)
-class Digits:
-    """Everything decoded once: log-mel [F T] of spoken digits, pictures [S S], words in templates as ids."""
-
-    mels: list[Tensor]
-    spoken: Tensor  # digit of each clip
-    speakers: np.ndarray
-    pictures: Tensor  # [N 1 S S] in [0, 1]
-    drawn: Tensor
-    test: Tensor  # which pictures training never sees
-    words: Tensor  # [10 templates T] ids
-    word_mask: Tensor
-
-
-class Given(nn.Module):
-    """In the place of the speech front end: log-mel [B T F] comes in as values, and is normalised and masked."""
-
-    def __init__(self, front_end: Any) -> None:
-        super().__init__()
-        self.n_mels, self.receptive_field = front_end.n_mels, front_end.receptive_field
-        self.normalise, self.augment = front_end.normalise, front_end.augment
-
-    def forward(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        return self.augment(self.normalise(values.transpose(1, 2), mask), mask), mask
-
-
-def load(data: Path) -> Digits:
-    """Read and decode the corpus once; kept beside nothing, it takes some seconds."""
-    clips = read(data).clips
-    spoken = [clip for clip in clips if clip.speech]
-    drawn = [clip for clip in clips if clip.vision]
-    config = digits().model
-    log_mel = LogMel(config.speech.n_mels)
-    mels = []
-    for clip in spoken:
-        samples = torch.from_numpy(decode_audio(clip.speech))[None]
-        mels.append(log_mel(samples, torch.ones_like(samples, dtype=torch.bool))[0][0])
-    size = config.vision.size
-    pictures = (
-        torch.stack([torch.from_numpy(decode_image(c.vision)[:, :, 0].copy()) for c in drawn]).float() / 255
-    )
-    pictures = functional.interpolate(pictures[:, None], size=(size, size), mode="bilinear")
-    tokenizer = train_tokenizer([t.format(word) for t in TEMPLATES for word in WORDS], config.text.vocab_size)
-    ids = [[encode(tokenizer, t.format(word), config.text.max_tokens) for t in TEMPLATES] for word in WORDS]
-    words = torch.zeros(
-        len(WORDS), len(TEMPLATES), max(len(x) for row in ids for x in row), dtype=torch.int64
-    )
-    mask = torch.zeros_like(words, dtype=torch.bool)
-    for i, row in enumerate(ids):
-        for j, x in enumerate(row):
-            words[i, j, : len(x)], mask[i, j, : len(x)] = torch.from_numpy(x), True
-    return Digits(
-        mels, _digits(spoken), np.array([clip.speaker for clip in spoken]), pictures, _digits(drawn),
-        torch.tensor([clip.split == "test" for clip in drawn]), words, mask,
-    )  # fmt: skip
 
 
 def model_config(loss: ContrastiveConfig) -> ModelConfig:
@@ -144,164 +88,96 @@ def model_config(loss: ContrastiveConfig) -> ModelConfig:
     return config
 
 
-def build(config: ModelConfig) -> Recogniser:
-    recogniser = build_recogniser(config)
-    speech = recogniser.encoders["speech"]
-    speech.front_end = Given(speech.front_end)
-    return recogniser
-
-
-# --- batches ---
-
-
-def heard_track(data: Digits, rows: Tensor) -> Track:
-    """Log-mel of some clips [B T F] as they are."""
-    kept = [data.mels[i][:, :LONGEST].T for i in rows.tolist()]
-    values = nn.utils.rnn.pad_sequence(kept, batch_first=True)
-    mask = torch.arange(values.shape[1])[None] < torch.tensor([len(mel) for mel in kept])[:, None]
-    return Track(values, mask)
-
-
-def augmented_track(data: Digits, rows: Tensor) -> Track:
-    """Log-mel of some clips [B T F], most of them in noise, all stretched to one length.
-
-    The length is drawn anew for each batch: any digit comes at any speed, and no time is spent on padding.
-    """
-    frames = int(torch.randint(*FRAMES, ()))
-    stretched = [
-        functional.interpolate(data.mels[i][None, :, :LONGEST], size=frames, mode="linear") for i in rows
-    ]
-    mels = torch.cat(stretched).transpose(1, 2)
-    noisy = torch.rand(len(rows), 1, 1) < NOISY
-    return Track(torch.where(noisy, in_noise(mels), mels), torch.ones(mels.shape[:2], dtype=torch.bool))
-
-
-def in_noise(mels: Tensor) -> Tensor:
-    """Log-mel [B T F] with steady noise of random slopes, 0 to 40 dB under the mean power."""
-    power = (mels.exp() - FLOOR).clamp(min=0)
-    tilt = torch.linspace(-2, 2, mels.shape[2]) * (2 * torch.rand(len(mels), 1, 1) - 1)
-    noise = tilt.exp() * torch.empty_like(mels).exponential_()
-    level = power.mean((1, 2), keepdim=True) / noise.mean((1, 2), keepdim=True)
-    return (power + level * 10 ** (-4 * torch.rand(len(mels), 1, 1)) * noise + FLOOR).log()
-
-
-def vision_track(data: Digits, rows: Tensor, augmented: bool) -> Track:
-    """Pictures [B 1 3 S S], in training turned, sized and moved a little."""
-    pictures = data.pictures[rows]
-    if augmented:
-        count = len(rows)
-        angle, scale = 0.25 * (2 * torch.rand(count) - 1), 1 + 0.15 * (2 * torch.rand(count) - 1)
-        shift = 0.15 * (2 * torch.rand(count, 2) - 1)
-        turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(-1, 2, 2)
-        grid = functional.affine_grid(
-            torch.cat([scale[:, None, None] * turn, shift[:, :, None]], 2),
-            list(pictures.shape),
-            align_corners=False,
-        )
-        pictures = functional.grid_sample(pictures, grid, align_corners=False)
-    return Track(pictures[:, None].expand(-1, -1, 3, -1, -1), torch.ones(len(rows), 1, dtype=torch.bool))
-
-
-def text_track(data: Digits, classes: Tensor) -> Track:
-    """Each digit's word in a random template."""
-    which = torch.randint(len(TEMPLATES), classes.shape)
-    return Track(data.words[classes, which], data.word_mask[classes, which])
-
-
-@dataclass(frozen=True)
-class Pool:
-    """What a training draws from: clips and pictures by number."""
-
-    clips: Tensor
-    pictures: Tensor
-
-
-def draw(data: Digits, pool: Pool, modalities: Sequence[str], rows: int) -> Batch:
-    """Rows with a digit each, a clip, a word and a picture of it: every digit as often as every other."""
-    classes = torch.arange(rows) % len(WORDS)
-    inputs = {}
-    if "speech" in modalities:
-        inputs["speech"] = augmented_track(data, _of_each(pool.clips, data.spoken, classes))
-    if "text" in modalities:
-        inputs["text"] = text_track(data, classes)
-    if "vision" in modalities:
-        inputs["vision"] = vision_track(data, _of_each(pool.pictures, data.drawn, classes), True)
-    return Batch(
-        inputs,
-        {"digit": functional.one_hot(classes, len(WORDS)).float()},
-        {"digit": torch.ones(rows, dtype=torch.bool)},
-    )
-
-
-def _of_each(pool: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
-    by_digit = [pool[labels[pool] == digit] for digit in range(len(WORDS))]
-    return torch.stack([own[torch.randint(len(own), ())] for own in (by_digit[c] for c in classes.tolist())])
-
-
 # --- training ---
 
 
 @dataclass(frozen=True)
 class Length:
-    """How long a training is: its steps, and the rows of a batch."""
+    """How long a training is: the steps of its two stages, and the rows of a batch."""
 
-    steps: int = STEPS
-    rows: int = ROWS
+    pictures: int = 1400
+    voices: int = 200
+    rows: int = 64
+
+
+class Still:
+    """What the towers of words and pictures say of everything, worked out once since they stay as they are."""
+
+    @torch.no_grad()
+    def __init__(self, data: Digits, recogniser: Recogniser) -> None:
+        recogniser.eval()
+        everything = torch.arange(len(data.pictures)).split(200)
+        seen = [recogniser({"vision": vision_track(data, part, False)}) for part in everything]
+        read = recogniser({"text": Track(data.words.flatten(0, 1), data.word_mask.flatten(0, 1))})
+        shape = (len(WORDS), len(TEMPLATES), -1)
+        self.pictures = torch.cat([output.embeddings["vision"] for output in seen])
+        self.words = read.embeddings["text"].view(shape)
+        self._picture_logits = torch.cat([output.logits["digit"]["vision"] for output in seen])
+        self._word_logits = read.logits["digit"]["text"].view(shape)
+
+    def beside(self, output: Output, drawn: Drawn) -> Output:
+        """What was said of voices, and of the words and pictures of the same rows."""
+        words = drawn.classes, drawn.templates
+        said = {"text": self._word_logits[words], "vision": self._picture_logits[drawn.pictures]}
+        there = output.present["speech"]
+        return replace(
+            output,
+            embeddings={
+                **output.embeddings,
+                "text": self.words[words],
+                "vision": self.pictures[drawn.pictures],
+            },
+            logits={"digit": {**output.logits["digit"], **said}},
+            present=dict.fromkeys(ALL, there),
+        )
 
 
 def train(
     data: Digits,
     recogniser: Recogniser,
-    tasks: Sequence[TaskConfig],
     pool: Pool,
     loss: ContrastiveConfig,
     modalities: Sequence[str],
-    length: Length,
+    steps: int,
+    rows: int,
     *,
-    frozen: Sequence[str] = (),
+    still: Still | None = None,
 ) -> None:
-    """As a stage of the training loop does it: AdamW, a warm cosine, averaged weights."""
-    freeze(recogniser, frozen)
-    optimizer = torch.optim.AdamW(parameter_groups(recogniser, DECAY))
-    averaged, towers = AveragedWeights(recogniser, EMA), towers_of(recogniser)
-    for step in range(length.steps):
-        set_training_mode(recogniser, frozen)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, length.steps, RATE_PEAK, 0.1)
-        batch = draw(data, pool, modalities, length.rows)
+    """One stage. `still`: the towers of words and pictures, which then do not learn, and are compared with all
+    the same."""
+    trunk = ("fusion.trunk",) if loss.loss == "distance" else ()
+    frozen, compared = ((*STILL, *trunk), ALL) if still else ((), modalities)
+    towers, tasks = towers_of(recogniser), model_config(loss).tasks
+
+    def loss_of(step: int) -> Tensor:
+        drawn = draw(data, pool, rows)
+        batch = batch_of(data, drawn, modalities)
         output = recogniser(batch.inputs)
-        total = contrastive(output, batch, loss, towers, task="digit", modalities=modalities, step=step)
-        total = total + sum(
-            task_losses(output, batch, tasks, modalities=modalities, all_modalities=ALL).values()
-        )
+        beside = still.beside(output, drawn) if still else output
+        total = contrastive(beside, batch, loss, towers, task="digit", modalities=compared, step=step)
+        told = task_losses(output, batch, tasks, modalities=modalities, all_modalities=ALL)
         if loss.invariance:
-            again = recogniser(batch.inputs)
+            again = recogniser(batch_of(data, drawn, modalities).inputs)
             total = total + loss.invariance * invariance(output, again, towers, modalities)
-        optimizer.zero_grad()
-        total.backward()
-        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
-        optimizer.step()
-        averaged.update(recogniser)
-    averaged.copy_to(recogniser)
-    freeze(recogniser, ())
+        return total + torch.stack(list(told.values())).sum()
+
+    fit(recogniser, loss_of, steps, frozen=frozen)
 
 
 # --- figures ---
 
 
 @torch.inference_mode()
-def figures(data: Digits, recogniser: Recogniser, held_out: Sequence[str]) -> dict[str, float]:
+def figures(data: Digits, recogniser: Recogniser, still: Still, held_out: Sequence[str]) -> dict[str, float]:
     """R@1 both ways and the share of right classes by prompt, on people and pictures that were held out."""
     recogniser.eval()
     queries = torch.from_numpy(np.flatnonzero(np.isin(data.speakers, held_out)))
     gallery = torch.cat([
         torch.nonzero(data.test & (data.drawn == digit)).flatten()[:GALLERY_EACH] for digit in range(len(WORDS))
     ])  # fmt: skip
-    heard = _embedded(recogniser, "speech", [heard_track(data, part) for part in queries.split(100)])
-    seen = _embedded(recogniser, "vision", [vision_track(data, part, False) for part in gallery.split(200)])
-    flat = Track(data.words.flatten(0, 1), data.word_mask.flatten(0, 1))
-    words = _embedded(recogniser, "text", [flat]).view(len(WORDS), len(TEMPLATES), -1).mean(dim=1)
-    words = functional.normalize(words, dim=1)
+    tracks = [data.voices.as_they_are(part) for part in queries.split(100)]
+    heard = torch.cat([recogniser({"speech": track}).embeddings["speech"] for track in tracks])
+    seen, words = still.pictures[gallery], functional.normalize(still.words.mean(dim=1), dim=1)
     spoken, drawn = data.spoken[queries], data.drawn[gallery]
     alike = (spoken[:, None] == drawn[None]).numpy()
     return {
@@ -312,16 +188,8 @@ def figures(data: Digits, recogniser: Recogniser, held_out: Sequence[str]) -> di
     }
 
 
-def _embedded(recogniser: Recogniser, name: str, parts: Sequence[Track]) -> Tensor:
-    return torch.cat([recogniser({name: part}).embeddings[name] for part in parts])
-
-
 def _right(scores: Tensor, truth: Tensor) -> float:
     return float((scores.argmax(dim=1) == truth).float().mean())
-
-
-def _digits(clips: Sequence[Clip]) -> Tensor:
-    return torch.tensor([WORDS.index(str(clip.labels["digit"])) for clip in clips])
 
 
 # --- protocols ---
@@ -332,47 +200,63 @@ def pairs_of(data: Digits) -> list[tuple[str, str]]:
 
 
 def pool_without(data: Digits, held_out: Sequence[str]) -> Pool:
-    known = torch.from_numpy(np.flatnonzero(~np.isin(data.speakers, held_out)))
-    return Pool(known, torch.nonzero(~data.test).flatten())
+    known = torch.from_numpy(~np.isin(data.speakers, held_out))
+    return Pool(by_digit(data.spoken, known), by_digit(data.drawn, ~data.test))
+
+
+class Pictures:
+    """The stage of words and pictures, once for each loss and seed: no speaker has a part in it."""
+
+    def __init__(self, data: Digits, length: Length) -> None:
+        self._data, self._length = data, length
+        self._known: dict[tuple[str, int], tuple[dict[str, Tensor], Still]] = {}
+
+    def of(self, loss: str, seed: int) -> tuple[Recogniser, Still]:
+        """A model with the weights of that stage, the rest as it was drawn, and what its towers say."""
+        torch.manual_seed(seed)
+        recogniser = self._data.voices.build(model_config(LOSSES[loss]))
+        if (loss, seed) not in self._known:
+            pool, length = pool_without(self._data, ()), self._length
+            train(self._data, recogniser, pool, LOSSES[loss], ALL[1:], length.pictures, length.rows)
+            weights = {name: value.clone() for name, value in recogniser.state_dict().items()}
+            self._known[loss, seed] = weights, Still(self._data, recogniser)
+        weights, still = self._known[loss, seed]
+        recogniser.load_state_dict(weights)
+        return recogniser, still
 
 
 def run_digits(
-    data: Digits, loss: str, held_out: Sequence[str], seed: int, length: Length
+    data: Digits, pictures: Pictures, loss: str, held_out: Sequence[str], seed: int, length: Length
 ) -> dict[str, float]:
-    """One training with one loss, measured on two people whom it never heard."""
+    """Voices brought to words and pictures by one loss, measured on two people whom training never heard."""
+    recogniser, still = pictures.of(loss, seed)
     torch.manual_seed(seed)
-    config = model_config(LOSSES[loss])
-    recogniser = build(config)
-    train(data, recogniser, config.tasks, pool_without(data, held_out), LOSSES[loss], ALL, length)
-    return figures(data, recogniser, held_out)
+    pool = pool_without(data, held_out)
+    train(data, recogniser, pool, LOSSES[loss], ALL[:1], length.voices, length.rows, still=still)
+    return figures(data, recogniser, still, held_out)
 
 
 def run_teacher(
-    data: Digits, held_out: Sequence[str], seed: int, length: Length
+    data: Digits, pictures: Pictures, held_out: Sequence[str], seed: int, length: Length
 ) -> dict[str, dict[str, float]]:
     """The student without a teacher, on its towers, and with its view of the pictures."""
     torch.manual_seed(seed)
     known = pool_without(data, held_out)
-    few = known.clips[torch.randperm(len(known.clips))[: round(SHARE * len(known.clips))]]
-    config = digits().model
-    own = known.pictures[torch.randperm(len(known.pictures))[: len(few)]]  # as many pictures as clips
-    found = {}
-    recogniser = build(config)
-    train(data, recogniser, config.tasks, Pool(few, own), ContrastiveConfig(), ALL, length)
-    found["no teacher"] = figures(data, recogniser, held_out)
-    teacher = build(config)
-    train(data, teacher, config.tasks, known, ContrastiveConfig(), ("text", "vision"), length)
-    weights = {name: value.clone() for name, value in teacher.state_dict().items()}
-    frozen = [f"{part}.{name}" for name in ("text", "vision")
-              for part in ("encoders", "fusion.unimodal.pools", "fusion.unimodal.projections")]  # fmt: skip
+    few = [clips[torch.randperm(len(clips))[: round(SHARE * len(clips))]] for clips in known.clips]
+    own = [pictures[torch.randperm(len(pictures))[: len(clips)]]
+           for pictures, clips in zip(known.pictures, few, strict=True)]  # fmt: skip  # as many as clips
+    pool, found = Pool(few, own), {}
+    alone = data.voices.build(digits().model)
+    train(data, alone, pool, ContrastiveConfig(), ALL, length.pictures, length.rows)
+    found["no teacher"] = figures(data, alone, Still(data, alone), held_out)
     for name, loss in (
         ("teacher's towers", ContrastiveConfig()),
         ("teacher's towers + KD", ContrastiveConfig(distillation=1.0)),
     ):
-        student = build(config)
-        student.load_state_dict(weights)
-        train(data, student, config.tasks, Pool(few, own), loss, ALL, length, frozen=frozen)
-        found[name] = figures(data, student, held_out)
+        student, still = pictures.of("symmetric", seed)
+        torch.manual_seed(seed)
+        train(data, student, pool, loss, ALL[:1], length.voices, length.rows, still=still)
+        found[name] = figures(data, student, still, held_out)
     return found
 
 
@@ -423,12 +307,16 @@ def main() -> None:
     )
     parser.add_argument("what", choices=["digits", "teacher", "cache", "show"])
     parser.add_argument("--data", type=Path)
+    parser.add_argument(
+        "--embedding", type=Path, help="embedding_model.onnx of the package openwakeword 0.4.0"
+    )
     parser.add_argument("-o", "--output", type=Path, default=Path("meaning.jsonl"))
     parser.add_argument("--losses", default=";".join(LOSSES))
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("--picture-steps", type=int, default=Length.pictures)
+    parser.add_argument("--voice-steps", type=int, default=Length.voices)
+    parser.add_argument("--rows", type=int, default=Length.rows)
     parser.add_argument("--chunk", type=int, default=128)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -437,26 +325,29 @@ def main() -> None:
     elif arguments.what == "show":
         show(_lines(arguments.output))
     else:
-        run(arguments, load(arguments.data))
+        run(arguments, load(arguments.data, arguments.embedding))
 
 
 def run(arguments: argparse.Namespace, data: Digits) -> None:
     """Every training that the output does not hold yet, a line each."""
-    length = Length(arguments.steps, arguments.rows)
+    length = Length(arguments.picture_steps, arguments.voice_steps, arguments.rows)
+    speech = "embedding" if arguments.embedding else "scratch"
     done = {_key(line) for line in _lines(arguments.output)}
     pairs = pairs_of(data)[:: max(15 // arguments.pairs, 1)][: arguments.pairs]
     rows = ["no teacher"] if arguments.what == "teacher" else arguments.losses.split(";")
+    pictures = Pictures(data, length)
     for seed in range(arguments.seeds):
-        for held_out in pairs:
-            for row in rows:
-                line = {"row": row, "held_out": list(held_out), "seed": seed, **asdict(length)}
+        for row in rows:
+            for held_out in pairs:
+                line = {"row": row, "held_out": list(held_out), "seed": seed, "speech": speech}
+                line |= asdict(length)
                 if _key(line) in done:
                     continue
                 if arguments.what == "teacher":
-                    for name, found in run_teacher(data, held_out, seed, length).items():
+                    for name, found in run_teacher(data, pictures, held_out, seed, length).items():
                         _append(arguments.output, {**line, "row": name, "figures": found})
                 else:
-                    found = run_digits(data, row, held_out, seed, length)
+                    found = run_digits(data, pictures, row, held_out, seed, length)
                     _append(arguments.output, {**line, "figures": found})
 
 
@@ -477,7 +368,15 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 def _key(line: Mapping[str, Any]) -> tuple[Any, ...]:
     """What makes a training the same as another."""
-    return line["row"], tuple(line["held_out"]), line["seed"], line["steps"], line["rows"]
+    return (
+        line["row"],
+        tuple(line["held_out"]),
+        line["seed"],
+        line["speech"],
+        line["pictures"],
+        line["voices"],
+        line["rows"],
+    )
 
 
 def _append(path: Path, line: Mapping[str, Any]) -> None:

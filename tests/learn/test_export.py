@@ -134,6 +134,7 @@ OTHERS = {
     "speech transformer, gated": {
         "speech": SpeechConfig(name="transformer", n_mels=16, channels=(4, 4), width=16, layers=1, heads=2)
     },
+    "speech embedding, late": {"speech": SpeechConfig(name="speech_embedding")},
     "text words, crossmodal": {"text": TextConfig(name="words", vocab_size=300, width=8)},
     "cnn of four stages, late": {"speech": SpeechConfig(n_mels=16, channels=(4, 4, 4, 4), layers=1)},
     "vit, towers": {"vision": VisionConfig(name="vit", size=PICTURE, width=16, layers=1, heads=2)},

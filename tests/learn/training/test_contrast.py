@@ -178,6 +178,18 @@ def test_chunks_meet_the_same_random_numbers_twice(towers_model, batch) -> None:
     assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-6) for a, b in zip(grads[0], kept, strict=True))
 
 
+def test_what_has_no_weights_is_computed_once_for_each_chunk(towers_model, batch) -> None:
+    recogniser = built(towers_model).train()
+    speech = recogniser.encoders["speech"]
+    calls = []
+    for name, module in (("log-mel", speech.front_end.log_mel), ("convolutions", speech.stem)):
+        module.register_forward_pre_hook(lambda *_, name=name: calls.append(name))
+    output = forward_in_chunks(recogniser, batch.inputs, 4)
+    losses.info_nce(output.embeddings["speech"], output.embeddings["text"], 5.0).backward()
+    assert (calls.count("log-mel"), calls.count("convolutions")) == (3, 6)
+    assert "forward" not in vars(speech.front_end)  # it works again
+
+
 def test_a_contrastive_stage_needs_towers(model) -> None:
     with pytest.raises(ConfigError, match="towers"):
         towers_of(build_recogniser(model))

@@ -57,13 +57,14 @@ class SpecAugmentConfig:
 
 @dataclass(frozen=True)
 class SpeechConfig:
-    """Speech encoder: "cnn", "crnn", "transformer", or "pretrained" with its `backbone`.
+    """Speech encoder: "cnn", "crnn", "transformer", "speech_embedding", or "pretrained" with its `backbone`.
 
     channels: of the convolutional net's stages.
     layers, width, heads: of what follows it (context convolutions, GRU, Transformer).
     normalise_seconds: each frame is taken minus the mean of the frames this far to either side.
     margin_seconds: what is no speech before and after is cut off but for this much; None leaves it. How much
         there is differs between corpora, and a model that hears it learns to tell them apart.
+    weights: speech_embedding: the ONNX file of the published network; None starts from nothing.
     """
 
     name: str = "cnn"
@@ -76,6 +77,7 @@ class SpeechConfig:
     heads: Count = 4
     dropout: Share = 0.1
     specaugment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
+    weights: str | None = None
     backbone: BackboneConfig | None = None
 
 

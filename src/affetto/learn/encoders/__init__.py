@@ -10,6 +10,7 @@ SPEECH = {
     "cnn": "affetto.learn.encoders.speech:SpeechCnn",
     "crnn": "affetto.learn.encoders.speech:SpeechCrnn",
     "transformer": "affetto.learn.encoders.speech:SpeechTransformer",
+    "speech_embedding": "affetto.learn.encoders.pretrained.speech_embedding:SpeechEmbedding",
     "pretrained": "affetto.learn.encoders.pretrained.speech:PretrainedSpeech",
 }
 

@@ -16,13 +16,16 @@ from affetto.learn.layers.conv import every
 FRAME_RATE = RATE / HOP
 
 
-def dft_basis() -> Tensor:
-    """Windowed cosines, then sines, as the kernels of a strided convolution: [2 * 201, 1, 400]."""
+def dft_basis(size: int = WINDOW) -> Tensor:
+    """Windowed cosines, then sines, as the kernels of a strided convolution: [2 * (size // 2 + 1), 1, 400].
+
+    `size` are the points of the transform, of which a frame fills the first 400.
+    """
     n = torch.arange(WINDOW, dtype=torch.float64)
     window = 0.5 - 0.5 * torch.cos(2 * torch.pi * n / WINDOW)
     # k n modulo the period keeps the angles small, hence exact.
-    turns = torch.arange(WINDOW // 2 + 1)[:, None] * torch.arange(WINDOW)[None, :] % WINDOW
-    angles = 2 * torch.pi * turns.double() / WINDOW
+    turns = torch.arange(size // 2 + 1)[:, None] * torch.arange(WINDOW)[None, :] % size
+    angles = 2 * torch.pi * turns.double() / size
     basis = torch.cat([torch.cos(angles), -torch.sin(angles)]) * window
     return basis[:, None, :].float()
 

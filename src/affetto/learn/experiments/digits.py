@@ -89,7 +89,7 @@ def digits() -> ExperimentConfig:
                 specaugment=SpecAugmentConfig(frequency_width=6, time_seconds=0.1, warp=0.2),
             ),
             text=TextConfig(name="words", vocab_size=300, max_tokens=16, width=64),
-            vision=VisionConfig(size=32, channels=(16, 32), blocks=1),
+            vision=VisionConfig(size=32, channels=(16, 32, 64), blocks=1),
             fusion=FusionConfig(name="towers", templates=TEMPLATES),
             tasks=(TaskConfig("digit", labels=WORDS, head="probe"),),
         ),

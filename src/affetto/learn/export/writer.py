@@ -113,7 +113,7 @@ def write_bundle(
     files = {
         **parts,
         **weight_files(twin),
-        CONFIG: as_json({"model_type": "affetto", "model": to_dict(_without_names(config))}),
+        CONFIG: as_json({"model_type": "affetto", "model": to_dict(_portable(config))}),
         PARITY: as_json(parity),
         README: render_card(info, facts.card, parity).encode(),
     }
@@ -266,13 +266,16 @@ def _quantise(name: str, model: bytes, examples: Sequence[Inputs], attends: bool
     return quantise_static(model, [{INPUTS[name]: values, "mask": mask} for values, mask in items])
 
 
-def _without_names(config: ModelConfig) -> ModelConfig:
-    """The config with numbers for the people of its identities: a bundle says how many they were, not who."""
+def _portable(config: ModelConfig) -> ModelConfig:
+    """The config as a bundle has it: numbers for the people of its identities, since it says how many they were,
+    not who; and no files that first weights came from, since the weights are there."""
     tasks = [
         replace(task, labels=tuple(map(str, range(len(task.labels))))) if task.kind == "identity" else task
         for task in config.tasks
     ]
-    return replace(config, tasks=tuple(tasks))
+    text = config.text and replace(config.text, vectors=None)
+    speech = config.speech and replace(config.speech, weights=None)
+    return replace(config, tasks=tuple(tasks), text=text, speech=speech)
 
 
 def _task(name: str, config: ModelConfig, model: Recogniser) -> TaskInfo:

@@ -19,6 +19,7 @@ from affetto.learn.encoders import ENCODERS
 from affetto.learn.encoders.frontend import SpecAugment, SpeechFrontEnd
 from affetto.learn.encoders.pretrained.backbone import Backbone
 from affetto.learn.encoders.pretrained.source import open_backbone, open_tokenizer, rebuild_backbone
+from affetto.learn.encoders.pretrained.speech_embedding import BoundedLogMel
 from affetto.learn.encoders.text import load_vectors
 from affetto.learn.fusion import FUSED, FUSIONS, VOTES
 from affetto.learn.layers.low_rank import add_corrections, merge_corrections
@@ -38,7 +39,8 @@ def build_recogniser(
 
     `tokens` is the vocabulary in order: with it, the word vectors that `config.text.vectors` names become the
     first weights of the text encoder. Without it (when trained weights follow) the file is not opened.
-    `forms` are those of the backbones: with them (when trained weights follow) these are not opened either.
+    `forms` are those of the backbones: with them (when trained weights follow) these are not opened either, nor
+    is the file of `config.speech.weights`.
 
     Raises ConfigError `config_invalid` for unknown names and sizes that do not fit, naming the path;
     `backbone_unavailable`.
@@ -48,6 +50,8 @@ def build_recogniser(
     encoders = {name: _encoder(name, config, forms) for name in config.modalities}
     if config.text is not None and config.text.vectors is not None and tokens is not None:
         _set_vectors(encoders["text"], config.text, tokens)
+    if config.speech is not None and config.speech.weights is not None and forms is None:
+        encoders["speech"].load(config.speech.weights)  # type: ignore[operator]
     fusion = _fusion(config, forms)
     views = {task.name: _views(task, fusion.views, f"model.tasks.{i}") for i, task in enumerate(config.tasks)}
     heads = {
@@ -181,7 +185,7 @@ def _backbone(part: str, config: BackboneConfig, forms: Forms | None, modality: 
         raise ConfigError("config_invalid", f"model.{part}.backbone: {error}") from error
 
 
-def _speech_front_end(config: SpeechConfig) -> SpeechFrontEnd:
+def _speech_front_end(config: SpeechConfig) -> SpeechFrontEnd | BoundedLogMel:
     sizes = config.specaugment
     augment = SpecAugment(
         frequency_masks=sizes.frequency_masks,
@@ -190,6 +194,10 @@ def _speech_front_end(config: SpeechConfig) -> SpeechFrontEnd:
         time_seconds=sizes.time_seconds,
         warp=sizes.warp,
     )
+    if config.name == "speech_embedding":
+        return BoundedLogMel(augment)
+    if config.weights is not None:
+        raise ConfigError("config_invalid", "model.speech.weights: only speech_embedding has weights to load")
     return SpeechFrontEnd(config.n_mels, config.normalise_seconds, augment)
 
 
