@@ -43,6 +43,17 @@ def info_nce(a: np.ndarray, b: np.ndarray, positives: np.ndarray) -> float:
     return float(np.mean(found))
 
 
+def test_a_table_of_many_blocks_is_one_table() -> None:
+    torch.manual_seed(0)
+    a, b = (functional.normalize(torch.randn(n, 8), dim=1).requires_grad_() for n in (300, 170))
+    positives = torch.randint(20, (300, 1)) == torch.randint(1, 21, (1, 170))  # some queries have none
+    ways = 0.5 * (losses.info_nce(a, b, 9.0, positives) + losses.info_nce(b, a, 9.0, positives.T))
+    expected = torch.autograd.grad(ways, (a, b))
+    found = losses.symmetric(a, b, 9.0, positives)
+    assert found.item() == pytest.approx(ways.item(), rel=1e-5)
+    torch.testing.assert_close(torch.autograd.grad(found, (a, b)), expected, atol=1e-6, rtol=1e-4)
+
+
 @pytest.mark.parametrize("positives", [None, SAME])
 def test_info_nce_symmetric_and_alternating(positives: torch.Tensor | None) -> None:
     right = np.eye(5, dtype=bool) if positives is None else positives.numpy()

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_BLOCK = 128  # rows of a table of cosines at a time
+
 
 def info_nce(queries: Tensor, keys: Tensor, scale: Tensor | float, positives: Tensor | None = None) -> Tensor:
     """Which key belongs to this query? The mean over queries of -log softmax at their positives.
@@ -26,8 +28,19 @@ def info_nce(queries: Tensor, keys: Tensor, scale: Tensor | float, positives: Te
 def symmetric(a: Tensor, b: Tensor, scale: Tensor | float, positives: Tensor | None = None) -> Tensor:
     """Both directions of `info_nce`, halved. Radford et al. 2021, "Learning Transferable Visual Models From
     Natural Language Supervision" (CLIP)."""
-    back = None if positives is None else positives.T
-    return 0.5 * (info_nce(a, b, scale, positives) + info_nce(b, a, scale, back))
+    positives = _own_rows(a, b) if positives is None else positives
+    # One table of cosines serves both ways, some rows at a time: of thousands, a whole one would not fit a cache.
+    forth, back = [], []
+    for rows, own in zip((scale * a).split(_BLOCK), positives.split(_BLOCK), strict=True):
+        logits = rows @ b.T
+        pulled = torch.where(own, logits, 0.0)
+        forth.append(torch.stack([logits.logsumexp(dim=1), pulled.sum(dim=1)]))
+        back.append(torch.stack([logits.logsumexp(dim=0), pulled.sum(dim=0)]))
+    log_sums, at_positives = torch.stack(back).unbind(dim=1)
+    return 0.5 * (
+        _per_query(*torch.cat(forth, dim=1), positives.sum(dim=1))
+        + _per_query(log_sums.logsumexp(dim=0), at_positives.sum(dim=0), positives.sum(dim=0))
+    )
 
 
 def alternating(
@@ -111,10 +124,15 @@ def _mean_negative_log(logits: Tensor, positives: Tensor, counted: Tensor | None
     """Mean over the queries with a positive of -log softmax over what is `counted` (None: all), at their
     positives. The softmax itself is never written out: of thousands of rows it costs more than its encoders."""
     among = logits if counted is None else logits.masked_fill(~counted, -torch.inf)
-    counts = positives.sum(dim=1)
     at_positives = torch.where(positives, logits, 0.0).sum(dim=1)
+    return _per_query(among.logsumexp(dim=1), at_positives, positives.sum(dim=1))
+
+
+def _per_query(log_sums: Tensor, at_positives: Tensor, counts: Tensor) -> Tensor:
+    """The mean over the queries with a positive, from the logarithm of their sum over keys and the logits of their
+    positives added up, all [Q]."""
     has = counts > 0
-    return _mean(among.logsumexp(dim=1)[has] - at_positives[has] / counts[has])
+    return _mean(log_sums[has] - at_positives[has] / counts[has])
 
 
 def _mean(values: Tensor) -> Tensor:

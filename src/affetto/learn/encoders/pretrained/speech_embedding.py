@@ -142,7 +142,9 @@ class _Network(nn.Module):
                 if own.bias is not None:
                     own.bias.copy_(given[node.input[2]])
         except OSError as error:
-            raise ConfigError("config_invalid", f"model.speech.weights: cannot read {path}: {error}") from error
+            raise ConfigError(
+                "config_invalid", f"model.speech.weights: cannot read {path}: {error}"
+            ) from error
         except Exception as error:  # onnx has no error of its own for what is no model
             raise ConfigError(
                 "config_invalid",
