@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from affetto.errors import ConfigError
 from affetto.features.spectral import mel_filterbank
 from affetto.learn.config import ModelConfig, SpeechConfig, TaskConfig
+from affetto.learn.export.writer import _portable
 from affetto.learn.models.build import build_recogniser
 from affetto.records import Track
 
@@ -138,6 +139,13 @@ def test_weights_that_follow_need_no_file(weights: Path, waveform, tmp_path: Pat
     assert torch.equal(
         *(hears(m.encoders["speech"], waveform).values for m in (model, twin)),
     )
+
+
+def test_a_bundle_names_no_file_that_its_weights_came_from(weights: Path) -> None:
+    kept = _portable(config(weights))
+    assert kept.speech is not None
+    assert kept.speech.weights is None
+    assert kept.speech.name == "speech_embedding"
 
 
 def test_what_is_not_that_network_is_refused(tmp_path: Path, weights: Path) -> None:

@@ -36,10 +36,11 @@ def symmetric(a: Tensor, b: Tensor, scale: Tensor | float, positives: Tensor | N
         pulled = torch.where(own, logits, 0.0)
         forth.append(torch.stack([logits.logsumexp(dim=1), pulled.sum(dim=1)]))
         back.append(torch.stack([logits.logsumexp(dim=0), pulled.sum(dim=0)]))
-    log_sums, at_positives = torch.stack(back).unbind(dim=1)
+    log_sums, at_positives = torch.cat(forth, dim=1)
+    there = _per_query(log_sums, at_positives, positives.sum(dim=1))
+    log_sums, at_positives = torch.stack(back, dim=1)
     return 0.5 * (
-        _per_query(*torch.cat(forth, dim=1), positives.sum(dim=1))
-        + _per_query(log_sums.logsumexp(dim=0), at_positives.sum(dim=0), positives.sum(dim=0))
+        there + _per_query(log_sums.logsumexp(dim=0), at_positives.sum(dim=0), positives.sum(dim=0))
     )
 
 
