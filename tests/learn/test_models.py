@@ -224,7 +224,7 @@ def test_majority_of_a_task_without_classes_is_the_mean() -> None:
     [
         (
             {"speech": SpeechConfig("cnnn")},
-            "model.speech.name: expected one of cnn, crnn, transformer, pretrained, got 'cnnn'",
+            "model.speech.name: expected one of cnn, crnn, transformer, speech_embedding, pretrained, got 'cnnn'",
         ),
         ({"text": TextConfig("word")}, "did you mean 'words'"),
         ({"fusion": FusionConfig("gate")}, "did you mean 'gated'"),
