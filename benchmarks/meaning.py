@@ -43,6 +43,7 @@ import numpy as np
 import torch
 from parts.digits import Digits, Drawn, Pool, batch_of, by_digit, draw, load, vision_track
 from parts.fitting import fit
+from parts.lines import append_line, read_lines
 from torch import Tensor
 from torch.nn import functional
 
@@ -323,7 +324,7 @@ def main() -> None:
     if arguments.what == "cache":
         print(json.dumps(step_cost(arguments.rows, arguments.chunk)))
     elif arguments.what == "show":
-        show(_lines(arguments.output))
+        show(read_lines(arguments.output))
     else:
         run(arguments, load(arguments.data, arguments.embedding))
 
@@ -332,7 +333,7 @@ def run(arguments: argparse.Namespace, data: Digits) -> None:
     """Every training that the output does not hold yet, a line each."""
     length = Length(arguments.picture_steps, arguments.voice_steps, arguments.rows)
     speech = "embedding" if arguments.embedding else "scratch"
-    done = {_key(line) for line in _lines(arguments.output)}
+    done = {_key(line) for line in read_lines(arguments.output)}
     pairs = pairs_of(data)[:: max(15 // arguments.pairs, 1)][: arguments.pairs]
     rows = ["no teacher"] if arguments.what == "teacher" else arguments.losses.split(";")
     pictures = Pictures(data, length)
@@ -345,10 +346,10 @@ def run(arguments: argparse.Namespace, data: Digits) -> None:
                     continue
                 if arguments.what == "teacher":
                     for name, found in run_teacher(data, pictures, held_out, seed, length).items():
-                        _append(arguments.output, {**line, "row": name, "figures": found})
+                        append_line(arguments.output, {**line, "row": name, "figures": found})
                 else:
                     found = run_digits(data, pictures, row, held_out, seed, length)
-                    _append(arguments.output, {**line, "figures": found})
+                    append_line(arguments.output, {**line, "figures": found})
 
 
 def show(lines: Sequence[Mapping[str, Any]]) -> None:
@@ -362,10 +363,6 @@ def show(lines: Sequence[Mapping[str, Any]]) -> None:
         print(f"| {row} | {len(own)} | {' | '.join(cells)} |")
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def _key(line: Mapping[str, Any]) -> tuple[Any, ...]:
     """What makes a training the same as another."""
     return (
@@ -377,12 +374,6 @@ def _key(line: Mapping[str, Any]) -> tuple[Any, ...]:
         line["voices"],
         line["rows"],
     )
-
-
-def _append(path: Path, line: Mapping[str, Any]) -> None:
-    with path.open("a") as stream:
-        print(json.dumps(line), file=stream, flush=True)
-    print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

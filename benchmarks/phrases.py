@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +24,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from parts.digits import EMBEDDED, Embedded
+from parts.embedded import EMBEDDED, Embedded
 from parts.fitting import fit
+from parts.lines import append_line, read_lines
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -159,7 +159,7 @@ def figures(said: Said, split: Split, recogniser: Recogniser, tokenizer: Tokeniz
 
 def run(name: str, said: Said, output: Path, seeds: int) -> None:
     """Every training that the output does not hold yet, a line each."""
-    done = {(line["corpus"], line["seed"], tuple(line["held_out"])) for line in _lines(output)}
+    done = {(line["corpus"], line["seed"], tuple(line["held_out"])) for line in read_lines(output)}
     people = sorted(set(said.speakers))
     pairs = [people[i : i + 2] for i in range(0, len(people), 2)] if len(people) > 1 else [[]]
     vocabulary = 400
@@ -173,9 +173,7 @@ def run(name: str, said: Said, output: Path, seeds: int) -> None:
             tokenizer = train_tokenizer(known, vocabulary)
             found = figures(said, split, train(said, split, tokenizer, vocabulary), tokenizer)
             line = {"corpus": name, "seed": seed, "held_out": list(held_out), "figures": found}
-            with output.open("a") as stream:
-                print(json.dumps(line), file=stream)
-            print(json.dumps(line), flush=True)
+            append_line(output, line)
 
 
 def show(lines: Sequence[Mapping[str, Any]]) -> None:
@@ -187,10 +185,6 @@ def show(lines: Sequence[Mapping[str, Any]]) -> None:
             print(
                 f"| {corpus} | {name} | {np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f}) | {len(own)} |"
             )
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def main() -> None:
@@ -209,7 +203,7 @@ def main() -> None:
         for name in arguments.corpora.split(","):
             folder = arguments.data / ("grid_av" if name == "grid" else name)
             run(name, load(folder, arguments.embedding), arguments.output, arguments.seeds)
-    show(_lines(arguments.output))
+    show(read_lines(arguments.output))
 
 
 if __name__ == "__main__":

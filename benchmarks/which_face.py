@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from parts.digits import EMBEDDED, Embedded
+from parts.embedded import EMBEDDED, Embedded
 from parts.fitting import fit
 from torch import Tensor
 from torch.nn import functional

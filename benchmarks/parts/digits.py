@@ -8,31 +8,29 @@ is and as the experiment's augmentation makes it, some times over, for a tower t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from parts.embedded import Embedded, padded
 from torch import Tensor, nn
 from torch.nn import functional
 
 from affetto.data.corpora.digits import WORDS, read
 from affetto.features.spectral import FLOOR, HOP, RATE
 from affetto.features.text import encode, train_tokenizer
-from affetto.learn.config import FeaturesConfig, ModelConfig, SpecAugmentConfig, SpeechConfig
+from affetto.learn.config import ModelConfig
 from affetto.learn.encoders.frontend import LogMel
 from affetto.learn.experiments.digits import TEMPLATES, digits
 from affetto.learn.models.build import build_recogniser
 from affetto.learn.models.recogniser import Recogniser
-from affetto.learn.training.augmentation import augment_speech
 from affetto.media import decode_audio, decode_image
 from affetto.records import Batch, Clip, Track
 
 FRAMES, NOISY = (28, 68), 0.6  # of a clip in training; the share of clips in noise
 LONGEST = round(0.9 * RATE / HOP)  # log-mel frames of a clip that are read
-VERSIONS = 6  # of a clip that is embedded: as it is, and varied
-EMBEDDED = 96  # values of an embedding
 
 
 class Voices(Protocol):
@@ -112,65 +110,6 @@ def _words() -> tuple[Tensor, Tensor]:
     return words, mask
 
 
-# --- speech, embedded ---
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """Clips as the published embedding hears them: for each clip its versions [T 96], the first as it is."""
-
-    versions: list[list[Tensor]]
-
-    @staticmethod
-    def of(
-        waveforms: Sequence[np.ndarray], weights: Path, *, versions: int = VERSIONS, seconds: float = 1.0
-    ) -> Embedded:
-        """Hear clips, at most `seconds` of each varied one."""
-        encoder = _embedding(weights)
-        augment, rng = replace(digits().data.augment, noise_probability=0.5), np.random.default_rng(0)
-
-        def heard(waveform: np.ndarray) -> Tensor:
-            values = torch.from_numpy(waveform)[None]
-            with torch.inference_mode():
-                return encoder(Track(values, torch.ones_like(values, dtype=torch.bool))).values[0].clone()
-
-        def another(_rng: np.random.Generator) -> np.ndarray:
-            return waveforms[int(_rng.integers(len(waveforms)))]
-
-        def varied(waveform: np.ndarray) -> np.ndarray:
-            stored = np.round(waveform * 32767).astype(np.int16)
-            return augment_speech(stored, round(RATE * seconds), augment, rng, another)[0]
-
-        return Embedded([[heard(w), *(heard(varied(w)) for _ in range(versions - 1))] for w in waveforms])
-
-    def as_they_are(self, rows: Tensor) -> Track:
-        return _padded([self.versions[i][0] for i in rows.tolist()])
-
-    def varied(self, rows: Tensor) -> Track:
-        which = torch.randint(len(self.versions[0]), rows.shape)
-        return _padded([self.versions[i][k] for i, k in zip(rows.tolist(), which.tolist(), strict=True)])
-
-    def build(self, config: ModelConfig) -> Recogniser:
-        features = {"speech": FeaturesConfig(EMBEDDED, layers=0)}
-        return build_recogniser(replace(config, speech=None, features=features))
-
-
-def _embedding(weights: Path) -> nn.Module:
-    """The published network as it is: no projection, no dropout."""
-    still = SpecAugmentConfig(frequency_masks=0, time_masks=0, warp=0.0)
-    speech = SpeechConfig("speech_embedding", weights=str(weights), specaugment=still)
-    return build_recogniser(ModelConfig(dim=EMBEDDED, speech=speech)).eval().encoders["speech"]
-
-
-def _padded(items: Sequence[Tensor]) -> Track:
-    values = nn.utils.rnn.pad_sequence(list(items), batch_first=True)
-    mask = torch.arange(values.shape[1])[None] < torch.tensor([len(item) for item in items])[:, None]
-    return Track(values, mask)
-
-
-# --- speech, as log-mel ---
-
-
 @dataclass(frozen=True)
 class LogMels:
     """Clips as log-mel [F T]."""
@@ -184,7 +123,7 @@ class LogMels:
         return LogMels([log_mel(x, torch.ones_like(x, dtype=torch.bool))[0][0] for x in whole])
 
     def as_they_are(self, rows: Tensor) -> Track:
-        return _padded([self.mels[i][:, :LONGEST].T for i in rows.tolist()])
+        return padded([self.mels[i][:, :LONGEST].T for i in rows.tolist()])
 
     def varied(self, rows: Tensor) -> Track:
         """Most of them in noise, all stretched to one length, which is drawn anew for each batch: any digit

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from affetto.errors import ConfigError
 from affetto.features.spectral import mel_filterbank
-from affetto.learn.config import ModelConfig, SpeechConfig, TaskConfig
+from affetto.learn.config import BackboneConfig, ModelConfig, SpeechConfig, TaskConfig
 from affetto.learn.export.writer import _portable
 from affetto.learn.models.build import build_recogniser
 from affetto.records import Track
@@ -80,8 +80,8 @@ def log_mel(waveform: np.ndarray) -> np.ndarray:
     return np.maximum(decibels, decibels.max() - 80) / 10 + 2
 
 
-def config(weights: Path | None, name: str = "speech_embedding") -> ModelConfig:
-    speech = SpeechConfig(name, weights=None if weights is None else str(weights))
+def config(weights: Path) -> ModelConfig:
+    speech = SpeechConfig("speech_embedding", weights=str(weights))
     return ModelConfig(dim=96, speech=speech, tasks=(TaskConfig("emotion", labels=("a", "b")),))
 
 
@@ -136,9 +136,8 @@ def test_weights_that_follow_need_no_file(weights: Path, waveform, tmp_path: Pat
     model = build_recogniser(config(weights)).eval()
     twin = build_recogniser(config(tmp_path / "gone.onnx"), forms={}).eval()
     twin.load_state_dict(model.state_dict())
-    assert torch.equal(
-        *(hears(m.encoders["speech"], waveform).values for m in (model, twin)),
-    )
+    first, second = (hears(m.encoders["speech"], waveform).values for m in (model, twin))
+    assert torch.equal(first, second)
 
 
 def test_a_bundle_names_no_file_that_its_weights_came_from(weights: Path) -> None:
@@ -154,10 +153,12 @@ def test_what_is_not_that_network_is_refused(tmp_path: Path, weights: Path) -> N
     (tmp_path / "text.onnx").write_text("no model")
     with pytest.raises(ConfigError, match="not the published speech embedding"):
         build_recogniser(config(tmp_path / "text.onnx"))
-    other = onnx.load(weights)
-    other.graph.node.pop()
-    onnx.save(other, tmp_path / "short.onnx")
+    shorter = onnx.load(weights)
+    shorter.graph.node.pop()
+    onnx.save(shorter, tmp_path / "short.onnx")
     with pytest.raises(ConfigError, match="not the published speech embedding"):
         build_recogniser(config(tmp_path / "short.onnx"))
-    with pytest.raises(ConfigError, match="only speech_embedding"):
-        build_recogniser(config(weights, name="cnn"))
+    for other, backbone in (("cnn", None), ("pretrained", BackboneConfig("nowhere"))):
+        speech = SpeechConfig(other, weights=str(weights), backbone=backbone)
+        with pytest.raises(ConfigError, match="only speech_embedding"):
+            build_recogniser(ModelConfig(speech=speech))

@@ -50,8 +50,6 @@ def build_recogniser(
     encoders = {name: _encoder(name, config, forms) for name in config.modalities}
     if config.text is not None and config.text.vectors is not None and tokens is not None:
         _set_vectors(encoders["text"], config.text, tokens)
-    if config.speech is not None and config.speech.weights is not None and forms is None:
-        encoders["speech"].load(config.speech.weights)  # type: ignore[operator]
     fusion = _fusion(config, forms)
     views = {task.name: _views(task, fusion.views, f"model.tasks.{i}") for i, task in enumerate(config.tasks)}
     heads = {
@@ -143,11 +141,16 @@ def _encoder(modality: str, config: ModelConfig, forms: Forms | None) -> nn.Modu
     section = getattr(config, modality)
     path = f"model.{modality}"
     _check_backbone(path, section)
+    if getattr(section, "weights", None) is not None and section.name != "speech_embedding":
+        raise ConfigError("config_invalid", f"{path}.weights: only speech_embedding has weights to load")
     if section.backbone is not None:
         backbone = _backbone(modality, section.backbone, forms, modality)
         return _build(ENCODERS[modality], path, section, config.dim, backbone)
     if isinstance(section, SpeechConfig):
-        return _build(ENCODERS[modality], path, section, config.dim, _speech_front_end(section))
+        encoder = _build(ENCODERS[modality], path, section, config.dim, _speech_front_end(section))
+        if section.weights is not None and forms is None:
+            encoder.load(section.weights)
+        return encoder
     return _build(ENCODERS[modality], path, section, config.dim)
 
 
@@ -196,8 +199,6 @@ def _speech_front_end(config: SpeechConfig) -> SpeechFrontEnd | BoundedLogMel:
     )
     if config.name == "speech_embedding":
         return BoundedLogMel(augment)
-    if config.weights is not None:
-        raise ConfigError("config_invalid", "model.speech.weights: only speech_embedding has weights to load")
     return SpeechFrontEnd(config.n_mels, config.normalise_seconds, augment)
 
 
