@@ -1,12 +1,15 @@
-"""Repositories of tiny pretrained models with random weights, as a hub would hold them: for tests alone."""
+"""Tiny pretrained models with random weights, as a hub or a package would hold them: for tests alone."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import torch
 import transformers
+from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 WORDS = (
@@ -24,6 +27,12 @@ WORDS = (
     "today",
     "not",
 )
+
+#: Log-mel frames that the speech embedding sees, and their bands.
+SPEECH_WINDOW, _BANDS = 76, 32
+#: Its channels, and the pooling of time and mel after every second convolution.
+_POOLS = {2: (2, 2), 6: (1, 2), 10: (2, 2), 14: (1, 2), 18: (2, 2)}
+_CHANNELS = (24, 24, 24, 48, 48, 48, 48, 72, 72, 72, 72, 96, 96, 96, 96, 96, 96, 96, 96, 96)
 
 _SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 _WORDS = {**_SMALL, "vocab_size": len(WORDS), "max_position_embeddings": 80}
@@ -103,3 +112,50 @@ def write_tokenizer(folder: Path) -> None:
         sep_token="[SEP]",
         mask_token="[MASK]",
     ).save_pretrained(folder)
+
+
+def write_speech_network(path: Path) -> Path:
+    """The published speech embedding in its form, with random weights: [N 76 32 1] to [N 1 1 96]."""
+    rng = np.random.default_rng(0)
+    nodes, tensors = [], []
+
+    def tensor(name: str, values: np.ndarray) -> str:
+        tensors.append(numpy_helper.from_array(values.astype(np.float32), name))
+        return name
+
+    def convolution(i: int, x: str, before: int, kernel: tuple[int, int], padding: int, bias: bool) -> str:
+        scale = (before * kernel[0] * kernel[1]) ** -0.5
+        inputs = [x, tensor(f"weight{i}", scale * rng.standard_normal((_CHANNELS[i], before, *kernel)))]
+        inputs += [tensor(f"bias{i}", 0.3 * rng.standard_normal(_CHANNELS[i]))] if bias else []
+        nodes.append(helper.make_node("Conv", inputs, [f"conv{i}"], pads=[0, padding, 0, padding]))
+        return f"conv{i}"
+
+    def activation(x: str) -> str:
+        nodes.append(helper.make_node("LeakyRelu", [x], [f"{x}_leaky"], alpha=0.2))
+        nodes.append(helper.make_node("Max", [f"{x}_leaky", "least"], [f"{x}_active"]))
+        return f"{x}_active"
+
+    tensor("least", np.array(-0.4))
+    nodes.append(helper.make_node("Transpose", ["input_1"], ["planes"], perm=[0, 3, 1, 2]))
+    x = convolution(0, "planes", 1, (3, 3), 1, False)
+    nodes.append(helper.make_node("Relu", [x], ["rectified"]))
+    norm = [tensor(name, rng.uniform(0.5, 1.5, 24)) for name in ("weight", "bias", "mean", "variance")]
+    nodes.append(helper.make_node("BatchNormalization", ["rectified", *norm], ["normed"], epsilon=1e-3))
+    x = activation("normed")
+    for i in range(1, 19):
+        kernel, padding = ((1, 3), 1) if i % 2 else ((3, 1), 0)
+        x = activation(convolution(i, x, _CHANNELS[i - 1], kernel, padding, True))
+        if i in _POOLS:
+            pool = _POOLS[i]
+            nodes.append(helper.make_node("MaxPool", [x], [f"pool{i}"], kernel_shape=pool, strides=pool))
+            x = f"pool{i}"
+    x = convolution(19, x, 96, (3, 1), 0, False)
+    graph = helper.make_graph(
+        nodes, "embedding",
+        [helper.make_tensor_value_info("input_1", TensorProto.FLOAT, [None, SPEECH_WINDOW, _BANDS, 1])],
+        [helper.make_tensor_value_info(x, TensorProto.FLOAT, None)],
+        tensors,
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, path)
+    return path

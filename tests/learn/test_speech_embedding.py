@@ -7,66 +7,18 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
 from affetto.errors import ConfigError
 from affetto.features.spectral import mel_filterbank
 from affetto.learn.config import BackboneConfig, ModelConfig, SpeechConfig, TaskConfig
+from affetto.learn.encoders.pretrained.speech_embedding import INNER_WIDTH
 from affetto.learn.export.writer import _portable
 from affetto.learn.models.build import build_recogniser
 from affetto.records import Track
+from backbones import SPEECH_WINDOW as WINDOW
+from backbones import write_speech_network
 
-WINDOW, STEP, BANDS = 76, 8, 32
-#: Channels, and the pooling of time and mel after every second convolution, as they were published.
-POOLS = {2: (2, 2), 6: (1, 2), 10: (2, 2), 14: (1, 2), 18: (2, 2)}
-CHANNELS = (24, 24, 24, 48, 48, 48, 48, 72, 72, 72, 72, 96, 96, 96, 96, 96, 96, 96, 96, 96)
-
-
-def published(path: Path) -> Path:
-    """A file of the published form with random weights: [N 76 32 1] to [N 1 1 96]."""
-    rng = np.random.default_rng(0)
-    nodes, tensors = [], []
-
-    def tensor(name: str, values: np.ndarray) -> str:
-        tensors.append(numpy_helper.from_array(values.astype(np.float32), name))
-        return name
-
-    def convolution(i: int, x: str, before: int, kernel: tuple[int, int], padding: int, bias: bool) -> str:
-        scale = (before * kernel[0] * kernel[1]) ** -0.5
-        inputs = [x, tensor(f"weight{i}", scale * rng.standard_normal((CHANNELS[i], before, *kernel)))]
-        inputs += [tensor(f"bias{i}", 0.3 * rng.standard_normal(CHANNELS[i]))] if bias else []
-        nodes.append(helper.make_node("Conv", inputs, [f"conv{i}"], pads=[0, padding, 0, padding]))
-        return f"conv{i}"
-
-    def activation(x: str) -> str:
-        nodes.append(helper.make_node("LeakyRelu", [x], [f"{x}_leaky"], alpha=0.2))
-        nodes.append(helper.make_node("Max", [f"{x}_leaky", "least"], [f"{x}_active"]))
-        return f"{x}_active"
-
-    tensor("least", np.array(-0.4))
-    nodes.append(helper.make_node("Transpose", ["input_1"], ["planes"], perm=[0, 3, 1, 2]))
-    x = convolution(0, "planes", 1, (3, 3), 1, False)
-    nodes.append(helper.make_node("Relu", [x], ["rectified"]))
-    norm = [tensor(name, rng.uniform(0.5, 1.5, 24)) for name in ("weight", "bias", "mean", "variance")]
-    nodes.append(helper.make_node("BatchNormalization", ["rectified", *norm], ["normed"], epsilon=1e-3))
-    x = activation("normed")
-    for i in range(1, 19):
-        kernel, padding = ((1, 3), 1) if i % 2 else ((3, 1), 0)
-        x = activation(convolution(i, x, CHANNELS[i - 1], kernel, padding, True))
-        if i in POOLS:
-            pool = POOLS[i]
-            nodes.append(helper.make_node("MaxPool", [x], [f"pool{i}"], kernel_shape=pool, strides=pool))
-            x = f"pool{i}"
-    x = convolution(19, x, 96, (3, 1), 0, False)
-    graph = helper.make_graph(
-        nodes, "embedding",
-        [helper.make_tensor_value_info("input_1", TensorProto.FLOAT, [None, WINDOW, BANDS, 1])],
-        [helper.make_tensor_value_info(x, TensorProto.FLOAT, None)],
-        tensors,
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.save(model, path)
-    return path
+STEP, BANDS = 8, 32
 
 
 def log_mel(waveform: np.ndarray) -> np.ndarray:
@@ -87,7 +39,7 @@ def config(weights: Path) -> ModelConfig:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return published(tmp_path_factory.mktemp("published") / "embedding_model.onnx")
+    return write_speech_network(tmp_path_factory.mktemp("published") / "embedding_model.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +55,12 @@ def hears(encoder: torch.nn.Module, *rows: np.ndarray) -> Track:
         values[i, : len(row)], mask[i, : len(row)] = torch.from_numpy(row), True
     with torch.no_grad():
         return encoder(Track(values, mask))
+
+
+def inner(encoder: torch.nn.Module, waveform: np.ndarray) -> Track:
+    values = torch.from_numpy(waveform)[None]
+    with torch.no_grad():
+        return encoder.inner(Track(values, torch.ones_like(values, dtype=torch.bool)))
 
 
 def test_every_frame_is_what_the_published_network_says_of_its_window(weights: Path, waveform) -> None:
@@ -130,6 +88,21 @@ def test_alone_equals_batched_at_every_length(weights: Path, waveform) -> None:
         assert real == int(single.mask.sum()) > 0
         torch.testing.assert_close(together.values[i, :real], single.values[0, :real], atol=1e-4, rtol=0)
         assert not together.values[i, real:].any()
+
+
+def test_inner_layers_end_with_the_embedding_and_stand_at_its_moments(weights: Path, waveform) -> None:
+    encoder = build_recogniser(config(weights)).eval().encoders["speech"]
+    before, said = inner(encoder, waveform), hears(encoder, waveform)
+    assert before.values.shape == (1, said.values.shape[1], INNER_WIDTH)
+    assert torch.equal(before.values[..., -96:], said.values)
+    assert torch.equal(before.times, said.times)
+    clicked = waveform.copy()
+    clicked[9880:9920] += 0.2
+    changed = (inner(encoder, clicked).values - before.values).abs()[0]
+    # Means of the middle layers see 0.2 to 0.5 s: where they see the click is centred on it.
+    for layer in (changed[:, :48], changed[:, 48:120], changed[:, 120:216]):
+        seen = before.times[0][layer.sum(dim=1) > 1e-6]
+        assert (seen.min() + seen.max()) / 2 == pytest.approx(9900 / 16000, abs=0.05)
 
 
 def test_weights_that_follow_need_no_file(weights: Path, waveform, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from affetto.learn.config import (
 from affetto.learn.export.writer import Facts, load_model, rounded, write_bundle
 from affetto.learn.layers.lora import LowRank
 from affetto.learn.models.build import backbones
+from affetto.learn.training.augmentation import Stretch
 from affetto.learn.training.distillation import EMBEDDING, Teacher, answer_name, ask
 from affetto.learn.training.loop import Start, fit
 from affetto.learn.training.pretraining import MaskedSpeech, MaskedWords
@@ -220,7 +221,7 @@ def test_answers_find_their_clips_and_are_asked_for_once(adapted, texts, tmp_pat
     foreign = Clip("x", text="angry", language="de", corpus="w")
     tasks = (TaskConfig("emotion", labels=("sadness", "happiness")),)  # another order than the teacher's
     answers = ask(teacher_of(adapted), [*texts, foreign], tasks, distil, tmp_path / "t.npz")
-    values, answered = answers.targets([texts[3], foreign, texts[0]])
+    values, answered = answers.targets([texts[3], foreign, texts[0]], [Stretch()] * 3)
     assert answered.tolist() == [True, False, True]
     logits = values[answer_name("emotion")]
     assert logits[[0, 2]].argmax(axis=1).tolist() == [1, 0]  # happy, sad

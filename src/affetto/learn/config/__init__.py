@@ -32,7 +32,7 @@ from affetto.learn.config.model import (
     TextConfig,
     VisionConfig,
 )
-from affetto.learn.config.train import ContrastiveConfig, DistilConfig, StageConfig, TrainConfig
+from affetto.learn.config.train import ContrastiveConfig, DistilConfig, HintConfig, StageConfig, TrainConfig
 
 __all__ = [
     "AugmentConfig",
@@ -44,6 +44,7 @@ __all__ = [
     "ExperimentConfig",
     "FeaturesConfig",
     "FusionConfig",
+    "HintConfig",
     "LoraConfig",
     "ModelConfig",
     "SharingConfig",

@@ -121,6 +121,11 @@ def _contradictions(config: ExperimentConfig) -> list[str]:
             found.append(
                 f"train.stages.{i}.distil: a teacher answers clips as they are, not paired or masked ones"
             )
+        if stage.hint is not None and not _can_tell(stage):
+            found.append(
+                f"train.stages.{i}.hint: an encoder of speech tells them, of supervised clips that are not paired, "
+                "with track_mixup 0 and no contrastive.chunk"
+            )
         absent = [name for name in stage.modalities if name not in model.modalities]
         if absent or not stage.modalities:
             have = ", ".join(model.modalities) or "none"
@@ -130,6 +135,12 @@ def _contradictions(config: ExperimentConfig) -> list[str]:
                 f"train.stages.{i}.contrastive: {fault}" for fault in _unfit(stage, stage.contrastive)
             )
     return found
+
+
+def _can_tell(stage: StageConfig) -> bool:
+    chunked = stage.contrastive is not None and stage.contrastive.chunk is not None
+    unfit = stage.paired or stage.track_mixup > 0.0 or chunked or stage.objective != "supervised"
+    return "speech" in stage.modalities and not unfit
 
 
 def _unfit(stage: StageConfig, contrastive: ContrastiveConfig) -> list[str]:

@@ -46,6 +46,17 @@ class DistilConfig:
 
 
 @dataclass(frozen=True)
+class HintConfig:
+    """A published network whose inner states the speech encoder of a stage is to tell, beside its labels.
+
+    weights: the ONNX file of the published speech embedding (see `SpeechConfig`). weight: of the hints' loss.
+    """
+
+    weights: str
+    weight: NotNegative = 2.0
+
+
+@dataclass(frozen=True)
 class StageConfig:
     """One stage of a run. Exactly one of `steps` and `epochs` is given.
 
@@ -99,6 +110,7 @@ class StageConfig:
     contrastive: ContrastiveConfig | None = None
     objective: Literal["supervised", "masked"] = "supervised"
     distil: DistilConfig | None = None
+    hint: HintConfig | None = None
 
 
 @dataclass(frozen=True)

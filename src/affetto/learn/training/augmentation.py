@@ -37,6 +37,10 @@ class Stretch:
         """Times of the clip [T] in seconds on the clock of what is heard; what is not heard lies outside."""
         return (times - np.float32(self.start)) / np.float32(self.speed)
 
+    def source(self, times: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Times on the clock of what is heard as times of the clip [T]: the way back."""
+        return times * np.float32(self.speed) + np.float32(self.start)
+
 
 def augment_speech(
     stored: NDArray[np.int16],

@@ -21,6 +21,7 @@ from affetto.files import write_whole
 from affetto.learn.config import DistilConfig, ModelConfig, TaskConfig
 from affetto.learn.losses import distillation_loss, similarity_loss
 from affetto.learn.models.recogniser import VOTE, Output, Recogniser
+from affetto.learn.training.augmentation import Stretch
 from affetto.learn.training.loaders import BatchBuilder, make_loader, move, reading_plans
 from affetto.learn.training.media_cache import ClipKey, MediaCache
 from affetto.learn.training.objectives import heard
@@ -48,8 +49,10 @@ class Answers:
     logits: Mapping[str, NDArray[np.float32]]
     embeddings: NDArray[np.float32]
 
-    def targets(self, clips: Sequence[Clip]) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.bool_]]:
-        """The answers to the clips of a batch under their names there, and the rows that have one."""
+    def targets(
+        self, clips: Sequence[Clip], heard: Sequence[Stretch]
+    ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.bool_]]:
+        """The answers to the clips of a batch, whatever is heard of them, and the rows that have one."""
         found = [self.rows.get((clip.corpus, clip.id), -1) for clip in clips]
         values = {answer_name(task): rows[found] for task, rows in self.logits.items()}
         return {**values, EMBEDDING: self.embeddings[found]}, np.array(found) >= 0

@@ -55,9 +55,12 @@ class Augmentation:
 
 
 class Answered(Protocol):
-    """Further targets of clips, such as a teacher's answers: name to values [B ...], and their mask [B]."""
+    """Further targets of clips and what is heard of each, such as a teacher's answers: name to values [B ...],
+    and their mask [B]."""
 
-    def targets(self, clips: Sequence[Clip]) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.bool_]]: ...
+    def targets(
+        self, clips: Sequence[Clip], heard: Sequence[Stretch]
+    ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.bool_]]: ...
 
 
 class BatchBuilder(Dataset[Batch]):
@@ -71,7 +74,7 @@ class BatchBuilder(Dataset[Batch]):
         cache: MediaCache,
         tasks: Sequence[TaskConfig],
         augmentation: Augmentation | None = None,
-        answers: Answered | None = None,
+        answers: Sequence[Answered] = (),
     ) -> None:
         self._cache, self._tasks, self._augmentation = cache, tuple(tasks), augmentation
         self._answers = answers
@@ -94,8 +97,8 @@ class BatchBuilder(Dataset[Batch]):
         if "vision" in present:
             inputs["vision"] = self._vision(plan, present["vision"], rngs)
         targets = {task.name: targets_of(clips, task) for task in self._tasks}
-        if self._answers is not None:
-            answers, answered = self._answers.targets(clips)
+        for source in self._answers:
+            answers, answered = source.targets(clips, heard)
             targets.update({name: (values, answered) for name, values in answers.items()})
         return Batch(
             inputs=inputs,

@@ -20,7 +20,7 @@ from affetto.data.audit import check_leaks
 from affetto.errors import AffettoError, ConfigError
 from affetto.features.text import load_tokenizer, train_tokenizer
 from affetto.learn import ranks
-from affetto.learn.config import ExperimentConfig, ModelConfig, StageConfig, TrainConfig
+from affetto.learn.config import ExperimentConfig, HintConfig, ModelConfig, StageConfig, TrainConfig
 from affetto.learn.models.build import (
     add_adapters,
     backbones,
@@ -34,6 +34,7 @@ from affetto.learn.training.checkpoint import restore_last
 from affetto.learn.training.display import Display
 from affetto.learn.training.distillation import Answers, Teacher, ask
 from affetto.learn.training.fsdp import in_shares, leave_out_shares
+from affetto.learn.training.hints import Hints, listen
 from affetto.learn.training.media_cache import ClipKey, MediaCache
 from affetto.learn.training.optimisation import freeze
 from affetto.learn.training.processes import accelerator, joined, on_this_machine, started
@@ -202,6 +203,8 @@ def _run_stage(
         leave_out_shares(module)
         if stage.distil is not None:
             module.plan.teach(_answers(run, stage, module.plan.training))
+        if stage.hint is not None:
+            module.plan.teach(_hints(run, stage, stage.hint, module.plan.training))
         run.display.stage(stage.name, module.plan.total_steps, module.state.step)
         with _quiet_lightning():
             books = Bookkeeping(run, index, restored, stop)
@@ -246,6 +249,13 @@ def _answers(run: Run, stage: StageConfig, clips: Sequence[Clip]) -> Answers:
     keep = run.folder.predictions / f"teacher-{stage.name}.npz"
     with ranks.first_alone():
         return ask(teacher, clips, run.config.model.tasks, stage.distil, keep)
+
+
+def _hints(run: Run, stage: StageConfig, hint: HintConfig, clips: Sequence[Clip]) -> Hints:
+    """What the stage's published network hears in the clips, once for a run."""
+    keep = run.folder.predictions / f"hints-{stage.name}.npz"
+    with ranks.first_alone():
+        return listen(hint, clips, run.cache, keep, lambda items: run.display.wrap(items, "taking hints"))
 
 
 def _result(run: Run, unreadable: Mapping[ClipKey, AffettoError]) -> FitResult:

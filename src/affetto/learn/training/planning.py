@@ -38,7 +38,7 @@ class StagePlan:
         self._config, self._stage, self._cache = config, stage, cache
         self._task = config.model.tasks[0]
         self.tasks = [task for task in config.model.tasks if _has_trained_view(task, stage, config)]
-        self._answers: Answered | None = None
+        self._answers: tuple[Answered, ...] = ()
         self._train = self._usable(clip for clip in clips if clip.split in (None, "train"))
         self.validation = self._validation(self._usable(c for c in clips if c.split == "validation"))
         weights = {corpus.reader: corpus.weight for corpus in config.data.corpora}
@@ -80,8 +80,8 @@ class StagePlan:
         return self._train
 
     def teach(self, answers: Answered) -> None:
-        """Let the batches carry a teacher's answers."""
-        self._answers = answers
+        """Let the batches carry a teacher's answers too."""
+        self._answers = (*self._answers, answers)
 
     def builder(self) -> BatchBuilder:
         """Makes the batches, augmented."""

@@ -28,6 +28,7 @@ from affetto.learn.training.contrast import contrastive, forward_in_chunks, inva
 from affetto.learn.training.display import Display
 from affetto.learn.training.distillation import Teacher, distilled
 from affetto.learn.training.fsdp import load_optimizer, load_weights, whole
+from affetto.learn.training.hints import HINT, HintHead
 from affetto.learn.training.invariance import consistency, reconstruction, take_part
 from affetto.learn.training.loaders import make_loader, move
 from affetto.learn.training.media_cache import MediaCache
@@ -109,6 +110,10 @@ class StageModule(lightning.LightningModule):
         if stage.reconstruction:
             torch.manual_seed(torch_seed(run.config.seed, stage.name, "reconstructor"))
             self.reconstructor = build_reconstructor(run.config.model, run.recogniser, stage.modalities)
+        self.hint: HintHead | None = None
+        if stage.hint is not None:
+            torch.manual_seed(torch_seed(run.config.seed, stage.name, "hint"))
+            self.hint = HintHead(run.config.model.dim)
         self._class_weights = {
             name: torch.from_numpy(weights) for name, weights in self.plan.class_weights().items()
         }
@@ -120,6 +125,7 @@ class StageModule(lightning.LightningModule):
             "task_weights": self.task_weights,
             "reconstructor": self.reconstructor,
             "masked": self.masked,
+            "hint": self.hint,
         }
         return torch.nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
 
@@ -192,6 +198,8 @@ class StageModule(lightning.LightningModule):
             loss = loss + self._invariance(said.tracks, output, len(batch.ids))
         if stage.contrastive is not None:
             loss = loss + self._contrast(stage.contrastive, batch, output, own)
+        if stage.hint is not None and self.hint is not None:
+            loss = loss + stage.hint.weight * self.hint(said.tracks["speech"], own.targets[HINT])
         if stage.distil is None:
             return loss
         share = stage.distil.weight

@@ -7,6 +7,7 @@ the package openwakeword 0.4.0 carries as an ONNX file (Apache-2.0, 1.3 MB).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -31,6 +32,9 @@ _PAIRS: tuple[tuple[int, tuple[int, int] | None], ...] = (
     (96, (2, 2)),
 )  # fmt: skip
 _SLOPE, _LEAST = 0.2, -0.4  # of its activation
+#: Pairs that `inner` gives, with the first of their steps that lies within its own first step, and how many do.
+_INNER = {2: (14, 4), 4: (6, 2), 6: (4, 2)}
+INNER_WIDTH = sum(_PAIRS[pair][0] for pair in _INNER) + _WIDTH
 
 
 class BoundedLogMel(nn.Module):
@@ -89,6 +93,17 @@ class SpeechEmbedding(nn.Module):
         values = self.out(self.dropout(states)) * mask[..., None].to(states.dtype)
         return Track(values, mask, frame_times(mask, _STEP))
 
+    def inner(self, track: Track) -> Track:
+        """What some of its layers find: waveform [B N] and mask [B N] bool -> Track [B T 312] at `rate`.
+
+        Means over mel of the third, fifth and seventh pair of convolutions, and the embedding, side by side, all
+        centred on the same moments. The last layers know what was said, those in the middle also how.
+        """
+        x, frames = self.front_end(track.values, track.mask)
+        mask = every(frames, _STEP)
+        states = self.network.inner(x.transpose(1, 2)[:, None])[:, : mask.shape[1]]
+        return Track(states * mask[..., None].to(states.dtype), mask, frame_times(mask, _STEP))
+
     def load(self, path: str | Path) -> None:
         """Take over the published weights.
 
@@ -113,13 +128,28 @@ class _Network(nn.Module):
         self.last = nn.Conv2d(before, _WIDTH, (3, 1), bias=False)
 
     def forward(self, decades: Tensor) -> Tensor:
+        *_, x = self.layers(decades)
+        return self.last(x)[..., 0].transpose(1, 2)
+
+    def inner(self, decades: Tensor) -> Tensor:
+        """[B 1 T 32] to what some layers find and the embedding [B (T - 76) // 8 + 1, 312]."""
+        layers = list(self.layers(decades))
+        last = self.last(layers[-1])[..., 0]
+        found = [
+            F.avg_pool1d(layers[pair].mean(dim=3)[..., first:], size)[..., : last.shape[2]]
+            for pair, (first, size) in _INNER.items()
+        ]
+        return torch.cat([*found, last], dim=1).transpose(1, 2)
+
+    def layers(self, decades: Tensor) -> Iterator[Tensor]:
+        """[B 1 T 32] to what each pair of convolutions makes of it [B C T' F]."""
         # As it was trained: decibels over ten, and two.
         x = _activation(F.relu(self.first(decades + 2.0)) * self.scale + self.shift)
         for i, (_, pool) in enumerate(_PAIRS):
             x = _activation(self.convs[2 * i](x))
             x = _activation(self.convs[2 * i + 1](x))
             x = x if pool is None else F.max_pool2d(x, pool)
-        return self.last(x)[..., 0].transpose(1, 2)
+            yield x
 
     @torch.no_grad()
     def load(self, path: Path) -> None:
