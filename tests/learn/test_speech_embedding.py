@@ -11,7 +11,6 @@ import torch
 from affetto.errors import ConfigError
 from affetto.features.spectral import mel_filterbank
 from affetto.learn.config import BackboneConfig, ModelConfig, SpeechConfig, TaskConfig
-from affetto.learn.encoders.pretrained.speech_embedding import INNER_WIDTH
 from affetto.learn.export.writer import _portable
 from affetto.learn.models.build import build_recogniser
 from affetto.records import Track
@@ -93,7 +92,7 @@ def test_alone_equals_batched_at_every_length(weights: Path, waveform) -> None:
 def test_inner_layers_end_with_the_embedding_and_stand_at_its_moments(weights: Path, waveform) -> None:
     encoder = build_recogniser(config(weights)).eval().encoders["speech"]
     before, said = inner(encoder, waveform), hears(encoder, waveform)
-    assert before.values.shape == (1, said.values.shape[1], INNER_WIDTH)
+    assert before.values.shape == (1, said.values.shape[1], 312)
     assert torch.equal(before.values[..., -96:], said.values)
     assert torch.equal(before.times, said.times)
     clicked = waveform.copy()

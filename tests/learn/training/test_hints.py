@@ -15,12 +15,11 @@ from affetto.errors import ConfigError
 from affetto.learn.config import ExperimentConfig, HintConfig, StageConfig, apply_settings
 from affetto.learn.training.augmentation import Stretch
 from affetto.learn.training.display import Display
-from affetto.learn.training.hints import FIRST, HINT, STEP, HintHead, Hints, listen
+from affetto.learn.training.hints import FIRST, HINT, STEP, WIDTH, HintHead, Hints, listen
 from affetto.learn.training.loop import fit
 from affetto.records import Clip, Track
 from backbones import write_speech_network
 
-WIDTH = 312
 SPEECH = StageConfig("speech", ("speech",), steps=6, batch_size=12, lr=5e-3)
 
 

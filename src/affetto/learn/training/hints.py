@@ -11,6 +11,7 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,6 @@ from torch.nn import functional
 from affetto.files import write_whole
 from affetto.learn import ranks
 from affetto.learn.config import HintConfig, ModelConfig, SpeechConfig
-from affetto.learn.encoders.pretrained.speech_embedding import INNER_WIDTH, SpeechEmbedding
 from affetto.learn.models.build import build_recogniser
 from affetto.learn.training.augmentation import Stretch
 from affetto.learn.training.media_cache import ClipKey, MediaCache, as_float
@@ -31,6 +31,8 @@ from affetto.records import Clip, Track
 HINT = "speech.hint"
 #: Seconds from hint to hint, and where the first one stands.
 STEP, FIRST = 0.08, 0.0125
+#: Values of a hint: the width of `SpeechEmbedding.inner`.
+WIDTH = 312
 _LEAST_DEVIATION = 1e-3
 
 
@@ -47,7 +49,7 @@ class Hints:
         found = [self.rows.get((clip.corpus, clip.id)) for clip in clips]
         moved = [None if row is None else _moved(row, part) for row, part in zip(found, heard, strict=True)]
         longest = max((len(row) for row in moved if row is not None), default=1)
-        values = np.full((len(clips), longest, INNER_WIDTH), np.nan, dtype=np.float32)
+        values = np.full((len(clips), longest, WIDTH), np.nan, dtype=np.float32)
         for i, row in enumerate(moved):
             if row is not None:
                 values[i, : len(row)] = row
@@ -59,7 +61,7 @@ class HintHead(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.out = nn.Linear(dim, INNER_WIDTH)
+        self.out = nn.Linear(dim, WIDTH)
 
     def forward(self, track: Track, hints: Tensor) -> Tensor:
         """Smooth L1 distance of what it tells from Track [B T D] to hints [B T' K], mean over steps that have one."""
@@ -95,14 +97,12 @@ def listen(
     return Hints({(clip.corpus, clip.id): row for clip, row in zip(spoken, parts, strict=True)})
 
 
-def _network(weights: str) -> SpeechEmbedding:
+def _network(weights: str) -> Any:
     config = ModelConfig(dim=96, speech=SpeechConfig("speech_embedding", weights=weights))
-    encoder = build_recogniser(config).eval().encoders["speech"]
-    assert isinstance(encoder, SpeechEmbedding)
-    return encoder
+    return build_recogniser(config).eval().encoders["speech"]
 
 
-def _heard(network: SpeechEmbedding, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+def _heard(network: Any, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     values = torch.from_numpy(waveform)[None]
     with torch.inference_mode():
         track = network.inner(Track(values, torch.ones_like(values, dtype=torch.bool)))

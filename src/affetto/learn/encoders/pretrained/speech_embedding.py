@@ -34,7 +34,6 @@ _PAIRS: tuple[tuple[int, tuple[int, int] | None], ...] = (
 _SLOPE, _LEAST = 0.2, -0.4  # of its activation
 #: Pairs that `inner` gives, with the first of their steps that lies within its own first step, and how many do.
 _INNER = {2: (14, 4), 4: (6, 2), 6: (4, 2)}
-INNER_WIDTH = sum(_PAIRS[pair][0] for pair in _INNER) + _WIDTH
 
 
 class BoundedLogMel(nn.Module):
