@@ -60,7 +60,7 @@ _LANGUAGE = TaskConfig("language", labels=("en", "other"), views=("text",), weig
 _SPEECH = StageConfig(
     "speech",
     ("speech",),
-    steps=3000,
+    steps=5000,
     batch_size=32,
     lr=3e-3,
     weight_decay=0.02,
