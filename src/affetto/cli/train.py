@@ -216,7 +216,7 @@ def _find_rate(config: ExperimentConfig, path: Path) -> None:
 
     console = Console(highlight=False)
     _, clips = _clips(console, config)
-    curve = find_rate(config, clips, start=starting_point(config))
+    curve = find_rate(config, clips, start=starting_point(config), teachers=_teachers(config))
     draw_rates(curve, path)
     console.print(
         f"the loss falls fastest at {curve.suggestion:.1e}: try --set train.stages.0.lr={curve.suggestion:.1e}",

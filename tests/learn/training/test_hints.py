@@ -9,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
-from affetto.errors import ConfigError
+from affetto.errors import ConfigError, DataError
 from affetto.learn.config import ExperimentConfig, HintConfig, StageConfig, apply_settings
 from affetto.learn.training.augmentation import Stretch
 from affetto.learn.training.display import Display
 from affetto.learn.training.hints import FIRST, HINT, STEP, WIDTH, HintHead, Hints, listen
 from affetto.learn.training.loop import fit
+from affetto.learn.training.rate_finder import find_rate
 from affetto.records import Clip, Track
 from backbones import write_speech_network
 
@@ -43,17 +45,28 @@ def test_hints_move_with_what_is_heard() -> None:
     targets, there = hints.targets(clips, [Stretch(1.0, 1.25), Stretch(), Stretch()])
     assert there.tolist() == [True, True, False]
     values = targets[HINT]
+    assert np.isnan(values[:, -1]).all()
     times = FIRST + STEP * np.arange(values.shape[1])
     # The last hint stands at 39 steps of the clip: 3.12 s, of which 1 s is cut off.
     assert np.isfinite(values[0, :, 0]).sum() == int((39 * STEP - 1.0) / 1.25 / STEP) + 1
-    np.testing.assert_allclose(values[0, :, 0], (1.0 + 1.25 * times)[: values.shape[1]], atol=2e-3)
+    heard = np.isfinite(values[0, :, 0])
+    np.testing.assert_allclose(values[0, heard, 0], (1.0 + 1.25 * times)[heard], atol=2e-3)
     assert np.isfinite(values[1, :, 0]).sum() == 20
     np.testing.assert_allclose(values[1, :20, 5], times[:20], atol=2e-3)
     assert np.isnan(values[2]).all()
 
 
+@pytest.mark.parametrize("steps", [1, 30, 59, 60, 117])
+def test_hints_end_with_the_clip_or_with_what_is_heard(steps: int) -> None:
+    hints, clip = Hints({("c", "a"): clock(steps)}), Clip("a", speech="a", corpus="c")
+    whole = hints.targets([clip], [Stretch()])[0][HINT]
+    assert np.isfinite(whole[0, :, 0]).sum() == steps
+    part = hints.targets([clip], [Stretch(0.0, 1.0, 0.5)])[0][HINT]
+    assert np.isfinite(part[0, :, 0]).sum() == min(steps, 7)
+
+
 def test_the_head_compares_steps_with_hints_of_their_moment_alone() -> None:
-    head = HintHead(2)
+    head = HintHead(2, weight=3.0)
     torch.nn.init.zeros_(head.out.weight)
     torch.nn.init.zeros_(head.out.bias)
     hints = torch.full((1, 4, WIDTH), torch.nan)
@@ -62,7 +75,7 @@ def test_the_head_compares_steps_with_hints_of_their_moment_alone() -> None:
     track = Track(
         torch.ones(1, 3, 2), torch.ones(1, 3, dtype=torch.bool), torch.tensor([[0.0125, 0.1725, 0.3]])
     )
-    assert head(track, hints).item() == pytest.approx((0.5 * 0.25 + 0.5 * 0.01) / 2)
+    assert head(track, hints).item() == pytest.approx(3.0 * (0.5 * 0.25 + 0.5 * 0.01) / 2)
     assert head(replace(track, mask=torch.zeros(1, 3, dtype=torch.bool)), hints).item() == 0.0
 
 
@@ -115,8 +128,33 @@ def test_a_run_with_hints_resumes_bit_for_bit(weights, make_config, clips, cache
     assert any(not torch.equal(one[name], other[name]) for name in one)
 
 
+def test_batches_without_speech_cost_no_hints(weights, make_config, clips, cache, tmp_path: Path) -> None:
+    modalities = ("speech", "text", "vision")
+    stage = StageConfig("all", modalities, steps=12, batch_size=2, lr=5e-3, hint=HintConfig(weights))
+    assert fit(make_config(stage), clips, tmp_path / "run", cache=cache).scores
+
+
+def test_a_rate_is_found_for_a_stage_with_hints(
+    weights, make_config, clips, cache, model, tmp_path: Path
+) -> None:
+    cache.add(clips)
+    spoken = [clip for clip in clips if clip.speech is not None]
+    for i, clip in enumerate(spoken):
+        soundfile.write(tmp_path / f"{i}.wav", cache.speech(clip), 16000)
+    spoken = [replace(clip, speech=str(tmp_path / f"{i}.wav")) for i, clip in enumerate(spoken)]
+    heard = replace(model, text=None, vision=None)
+    config = make_config(replace(SPEECH, hint=HintConfig(weights)), model=heard)
+    assert len(find_rate(config, spoken, steps=4).rates) == 4
+
+
+def test_clips_without_speech_have_no_hints(clips, cache, weights, tmp_path: Path) -> None:
+    written = [clip for clip in clips if clip.speech is None]
+    with pytest.raises(DataError, match="no training clip of the stage has speech"):
+        listen(HintConfig(weights), written, cache, tmp_path / "hints.npz")
+
+
 @pytest.mark.parametrize(
-    "setting", ["paired=true", "track_mixup=0.2", "modalities=[text]", "objective=masked"]
+    "setting", ["paired=true", "track_mixup=0.2", "mixup=0.2", "modalities=[text]", "objective=masked"]
 )
 def test_where_nothing_can_tell_hints_they_are_refused(setting: str, make_config, weights: str) -> None:
     config: ExperimentConfig = make_config(replace(SPEECH, hint=HintConfig(weights)))
@@ -126,5 +164,5 @@ def test_where_nothing_can_tell_hints_they_are_refused(setting: str, make_config
 
 def test_a_network_that_is_not_there_is_named(make_config, clips, cache, tmp_path: Path) -> None:
     config = make_config(replace(SPEECH, hint=HintConfig(str(tmp_path / "gone.onnx"))))
-    with pytest.raises(ConfigError, match=r"cannot read .*gone\.onnx"):
+    with pytest.raises(ConfigError, match=r"stage speech: hint.weights .*gone\.onnx is not there"):
         fit(config, clips, tmp_path / "run", cache=cache)

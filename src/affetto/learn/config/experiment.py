@@ -121,10 +121,10 @@ def _contradictions(config: ExperimentConfig) -> list[str]:
             found.append(
                 f"train.stages.{i}.distil: a teacher answers clips as they are, not paired or masked ones"
             )
-        if stage.hint is not None and not _can_tell(stage):
+        if stage.hint is not None and (model.speech is None or not _can_tell(stage)):
             found.append(
-                f"train.stages.{i}.hint: an encoder of speech tells them, of supervised clips that are not paired, "
-                "with track_mixup 0 and no contrastive.chunk"
+                f"train.stages.{i}.hint: an encoder of speech tells them, of supervised clips that are neither "
+                "paired nor mixed up, and without contrastive.chunk"
             )
         absent = [name for name in stage.modalities if name not in model.modalities]
         if absent or not stage.modalities:
@@ -139,7 +139,8 @@ def _contradictions(config: ExperimentConfig) -> list[str]:
 
 def _can_tell(stage: StageConfig) -> bool:
     chunked = stage.contrastive is not None and stage.contrastive.chunk is not None
-    unfit = stage.paired or stage.track_mixup > 0.0 or chunked or stage.objective != "supervised"
+    mixed = stage.mixup > 0.0 or stage.track_mixup > 0.0
+    unfit = stage.paired or mixed or chunked or stage.objective != "supervised"
     return "speech" in stage.modalities and not unfit
 
 

@@ -49,7 +49,8 @@ class DistilConfig:
 class HintConfig:
     """A published network whose inner states the speech encoder of a stage is to tell, beside its labels.
 
-    weights: the ONNX file of the published speech embedding (see `SpeechConfig`). weight: of the hints' loss.
+    weights: the ONNX file of the published speech embedding (see `SpeechConfig`). weight: of what it costs,
+    beside the loss of the labels and of a teacher.
     """
 
     weights: str

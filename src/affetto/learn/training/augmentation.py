@@ -6,6 +6,7 @@ number of workers changes what a clip becomes. Waveforms are [N] float32 at 16 k
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,10 +29,11 @@ _NOISE_SECONDS = 60  # one bank per colour; a random offset into a minute is as 
 
 @dataclass(frozen=True)
 class Stretch:
-    """What is heard of a clip: what comes after its first `start` seconds, `speed` times as fast."""
+    """What is heard of a clip: what comes after its first `start` seconds, `speed` times as fast, for `seconds`."""
 
     start: float = 0.0
     speed: float = 1.0
+    seconds: float = math.inf
 
     def times(self, times: NDArray[np.float32]) -> NDArray[np.float32]:
         """Times of the clip [T] in seconds on the clock of what is heard; what is not heard lies outside."""
@@ -65,7 +67,7 @@ def augment_speech(
         snr = float(rng.uniform(config.snr_low, config.snr_high))
         waveform = add_noise(waveform, random_noise(len(waveform), rng, voices), snr)
     gain = np.float32(10.0 ** (rng.uniform(-config.gain_db, config.gain_db) / 20.0))
-    return np.clip(waveform * gain, -1.0, 1.0), Stretch(first / RATE, factor)
+    return np.clip(waveform * gain, -1.0, 1.0), Stretch(first / RATE, factor, len(waveform) / RATE)
 
 
 def augment_image(image: Planes, config: AugmentConfig, rng: np.random.Generator) -> Planes:

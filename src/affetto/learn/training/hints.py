@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from affetto.errors import DataError
 from affetto.files import write_whole
 from affetto.learn import ranks
 from affetto.learn.config import HintConfig, ModelConfig, SpeechConfig
@@ -34,6 +35,9 @@ STEP, FIRST = 0.08, 0.0125
 #: Values of a hint: the width of `SpeechEmbedding.inner`.
 WIDTH = 312
 _LEAST_DEVIATION = 1e-3
+_ROUNDING = (
+    1e-3  # steps: times in fp32 that stand on a hint, or halfway, are not to fall to either side by chance
+)
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,12 @@ class Hints:
     def targets(
         self, clips: Sequence[Clip], heard: Sequence[Stretch]
     ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.bool_]]:
-        """Hints [B T K] every 0.08 s of what is heard of each clip, NaN behind its end; the rows that have any."""
+        """Hints [B T K] every 0.08 s of what is heard of each clip, NaN behind its end, which the last step lies
+        behind for all; and the rows that have any."""
         found = [self.rows.get((clip.corpus, clip.id)) for clip in clips]
         moved = [None if row is None else _moved(row, part) for row, part in zip(found, heard, strict=True)]
         longest = max((len(row) for row in moved if row is not None), default=1)
-        values = np.full((len(clips), longest, WIDTH), np.nan, dtype=np.float32)
+        values = np.full((len(clips), longest + 1, WIDTH), np.nan, dtype=np.float32)
         for i, row in enumerate(moved):
             if row is not None:
                 values[i, : len(row)] = row
@@ -59,19 +64,21 @@ class Hints:
 class HintHead(nn.Module):
     """From the steps of the encoder that learns to the hints; it ends with the stage."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, weight: float) -> None:
         super().__init__()
+        self.weight = weight
         self.out = nn.Linear(dim, WIDTH)
 
     def forward(self, track: Track, hints: Tensor) -> Tensor:
-        """Smooth L1 distance of what it tells from Track [B T D] to hints [B T' K], mean over steps that have one."""
+        """`weight` times the smooth L1 distance of what it tells from Track [B T D] to the nearest of the hints
+        [B T' K], of which the last is none: mean over the steps that have one."""
         assert track.times is not None
-        places = ((track.times - FIRST) / STEP).round().long().clamp(0, hints.shape[1] - 1)
+        places = ((track.times - FIRST) / STEP + 0.5 + _ROUNDING).floor().long().clamp(0, hints.shape[1] - 1)
         wanted = hints.gather(1, places[..., None].expand(-1, -1, hints.shape[2]))
         asked = track.mask & ~wanted[..., 0].isnan()
         told = self.out(track.values)
         error = functional.smooth_l1_loss(told, torch.nan_to_num(wanted), reduction="none").mean(dim=-1)
-        return ranks.summed((error * asked).sum()) / ranks.summed(asked.sum()).clamp(min=1)
+        return self.weight * ranks.summed((error * asked).sum()) / ranks.summed(asked.sum()).clamp(min=1)
 
 
 def listen(
@@ -83,9 +90,12 @@ def listen(
 ) -> Hints:
     """The hints of the clips that have speech, kept in the file `keep`: a resumed run reads them.
 
-    `wrap` may show progress. Raises ConfigError `config_invalid` when `config.weights` is not the network.
+    `wrap` may show progress. Raises ConfigError `config_invalid` when `config.weights` is not the network, and
+    DataError `nothing_to_predict` when no clip has speech.
     """
     spoken = [clip for clip in clips if clip.speech is not None]
+    if not spoken:
+        raise DataError("nothing_to_predict", "no training clip of the stage has speech to take hints from")
     if not keep.exists():
         network = _network(config.weights)
         rows = [_heard(network, as_float(cache.speech(clip))) for clip in wrap(spoken)]
@@ -98,7 +108,7 @@ def listen(
 
 
 def _network(weights: str) -> Any:
-    config = ModelConfig(dim=96, speech=SpeechConfig("speech_embedding", weights=weights))
+    config = ModelConfig(speech=SpeechConfig("speech_embedding", weights=weights))
     return build_recogniser(config).eval().encoders["speech"]
 
 
@@ -117,7 +127,8 @@ def _standardised(values: NDArray[np.float32]) -> NDArray[np.float16]:
 def _moved(row: NDArray[np.float16], heard: Stretch) -> NDArray[np.float32]:
     """Hints [T K] of a clip on the clock of what is heard of it [T' K], interpolated."""
     ends = len(row) - 1
-    count = max(1, int((ends * STEP - heard.start) / heard.speed / STEP) + 1)
+    last = min((ends * STEP - heard.start) / heard.speed, heard.seconds) / STEP
+    count = max(0, int(last + _ROUNDING)) + 1
     steps = heard.source(FIRST + STEP * np.arange(count, dtype=np.float32))
     places = np.clip((steps - FIRST) / STEP, 0, ends)
     low = places.astype(np.intp)

@@ -55,7 +55,7 @@ class Augmentation:
 
 
 class Answered(Protocol):
-    """Further targets of clips and what is heard of each, such as a teacher's answers: name to values [B ...],
+    """Further targets of clips, given what is heard of each, such as a teacher's answers: name to values [B ...],
     and their mask [B]."""
 
     def targets(

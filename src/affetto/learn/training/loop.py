@@ -37,6 +37,7 @@ from affetto.learn.training.fsdp import in_shares, leave_out_shares
 from affetto.learn.training.hints import Hints, listen
 from affetto.learn.training.media_cache import ClipKey, MediaCache
 from affetto.learn.training.optimisation import freeze
+from affetto.learn.training.planning import StagePlan
 from affetto.learn.training.processes import accelerator, joined, on_this_machine, started
 from affetto.learn.training.randomness import torch_seed
 from affetto.learn.training.run_folder import RunFolder, open_run
@@ -110,7 +111,7 @@ def fit(
         model=replace(config.model, tasks=tasks),
         train=replace(config.train, devices=devices),
     )
-    _check_runnable(config)
+    check_runnable(config)
     display = display or Display()
     for leak in leaks:
         display.note(f"allowed: {leak.message}")
@@ -201,10 +202,7 @@ def _run_stage(
     with in_shares(run.recogniser) if run.config.train.sharding == "full" else nullcontext():
         module = StageModule(run, stage, StageState(**restored["state"]) if restored else StageState())
         leave_out_shares(module)
-        if stage.distil is not None:
-            module.plan.teach(_answers(run, stage, module.plan.training))
-        if stage.hint is not None:
-            module.plan.teach(_hints(run, stage, stage.hint, module.plan.training))
+        teach(run, stage, module.plan)
         run.display.stage(stage.name, module.plan.total_steps, module.state.step)
         with _quiet_lightning():
             books = Bookkeeping(run, index, restored, stop)
@@ -234,6 +232,14 @@ def _trainer(config: TrainConfig, stage: StageConfig, books: Bookkeeping) -> lig
         callbacks=[books],
         barebones=True,
     )
+
+
+def teach(run: Run, stage: StageConfig, plan: StagePlan) -> None:
+    """Let the stage's batches carry what its teacher and its published network say of the clips."""
+    if stage.distil is not None:
+        plan.teach(_answers(run, stage, plan.training))
+    if stage.hint is not None:
+        plan.teach(_hints(run, stage, stage.hint, plan.training))
 
 
 def _answers(run: Run, stage: StageConfig, clips: Sequence[Clip]) -> Answers:
@@ -288,9 +294,17 @@ def _result(run: Run, unreadable: Mapping[ClipKey, AffettoError]) -> FitResult:
     )
 
 
-def _check_runnable(config: ExperimentConfig) -> None:
+def check_runnable(config: ExperimentConfig) -> None:
+    """Raises ConfigError `config_invalid` for what a run would only find out on its way."""
     if not config.train.stages or not config.model.tasks:
         raise ConfigError("config_invalid", "a run needs at least one of train.stages and of model.tasks")
+    for stage in config.train.stages:
+        if stage.hint is not None and not Path(stage.hint.weights).is_file():
+            raise ConfigError(
+                "config_invalid",
+                f"stage {stage.name}: hint.weights {stage.hint.weights} is not there: give it the file "
+                "embedding_model.onnx of the package openwakeword 0.4.0, or set the stage's hint to null",
+            )
     if config.train.sharding == "none":
         return
     if config.train.devices < 2:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,8 +18,9 @@ from affetto.errors import TrainingError
 from affetto.files import write_whole
 from affetto.learn.config import ExperimentConfig
 from affetto.learn.training.display import Display
+from affetto.learn.training.distillation import Teacher
 from affetto.learn.training.loaders import make_loader
-from affetto.learn.training.loop import Start, begin
+from affetto.learn.training.loop import Start, begin, check_runnable, teach
 from affetto.learn.training.optimisation import freeze, set_training_mode
 from affetto.learn.training.run_folder import RunFolder
 from affetto.learn.training.stage import StageModule, StageState
@@ -46,7 +47,12 @@ class RateCurve:
 
 
 def find_rate(
-    config: ExperimentConfig, clips: Sequence[Clip], *, start: Start | None = None, steps: int | None = None
+    config: ExperimentConfig,
+    clips: Sequence[Clip],
+    *,
+    start: Start | None = None,
+    teachers: Mapping[str, Teacher] | None = None,
+    steps: int | None = None,
 ) -> RateCurve:
     """The curve of the experiment's first stage, over at most `steps` (`STEPS`) steps.
 
@@ -54,10 +60,14 @@ def find_rate(
     """
     steps = steps or STEPS
     with TemporaryDirectory() as folder, torch.random.fork_rng():
-        run, _ = begin(config, clips, RunFolder(Path(folder)), start=start, display=Display())
+        check_runnable(config)
+        kept = RunFolder(Path(folder))
+        kept.predictions.mkdir()
+        run, _ = begin(config, clips, kept, start=start, teachers=teachers, display=Display())
         stage = config.train.stages[0]
         freeze(run.recogniser, stage.freeze)
         module = StageModule(run, stage, StageState())
+        teach(run, stage, module.plan)
         set_training_mode(run.recogniser, stage.freeze)
         optimiser = module.configure_optimizers()
         rates: list[float] = []

@@ -113,7 +113,7 @@ class StageModule(lightning.LightningModule):
         self.hint: HintHead | None = None
         if stage.hint is not None:
             torch.manual_seed(torch_seed(run.config.seed, stage.name, "hint"))
-            self.hint = HintHead(run.config.model.dim)
+            self.hint = HintHead(run.config.model.dim, stage.hint.weight)
         self._class_weights = {
             name: torch.from_numpy(weights) for name, weights in self.plan.class_weights().items()
         }
@@ -198,12 +198,12 @@ class StageModule(lightning.LightningModule):
             loss = loss + self._invariance(said.tracks, output, len(batch.ids))
         if stage.contrastive is not None:
             loss = loss + self._contrast(stage.contrastive, batch, output, own)
-        if stage.hint is not None and self.hint is not None:
-            loss = loss + stage.hint.weight * self.hint(said.tracks["speech"], own.targets[HINT])
-        if stage.distil is None:
-            return loss
-        share = stage.distil.weight
-        return (1.0 - share) * loss + share * distilled(output, batch, self.views, stage.distil)
+        if stage.distil is not None:
+            share = stage.distil.weight
+            loss = (1.0 - share) * loss + share * distilled(output, batch, self.views, stage.distil)
+        if self.hint is not None and "speech" in said.tracks:
+            loss = loss + self.hint(said.tracks["speech"], own.targets[HINT])
+        return loss
 
     def on_after_backward(self) -> None:
         """Raises TrainingError `adapter_silent` when an adapter got no gradient in the stage's first step."""
@@ -229,6 +229,8 @@ class StageModule(lightning.LightningModule):
         else:
             tracks, targets = mix_tracks(self.recogniser.encode(own.inputs), own, self.stage.track_mixup)
             output = self.recogniser.fuse(tracks)
+        # Hints stay where the Tracks are that are to tell them.
+        targets = {name: values for name, values in targets.items() if name != HINT}
         shared = list(output.embeddings.values())
         return _Said(of_all_ranks(output, rows), targets_of_all_ranks(targets, rows), tracks, shared)
 
