@@ -64,7 +64,7 @@ class BoundedLogMel(nn.Module):
         heard = (decades - loudest + _RANGE).clamp(min=0.0)
         complete = every(mask[:, WINDOW - 1 :], HOP)
         frames = torch.cat([mask.any(dim=1, keepdim=True), complete[:, 1:]], dim=1)
-        return self.augment(heard, heard.new_ones(len(heard), heard.shape[2])) + loudest - _RANGE, frames
+        return self.augment(heard, heard.new_ones(heard.shape[0], heard.shape[2])) + loudest - _RANGE, frames
 
 
 class SpeechEmbedding(nn.Module):
