@@ -5,8 +5,7 @@ once, and three runs that hold out a whole corpus. Every model is the speech sta
 
     python benchmarks/speech_protocols.py --data DIR -o runs/protocols [--only fold-0 ...]
 
-The stage takes hints from the file embedding_model.onnx (docs/default-model.md): where it lies elsewhere than here,
-say so with --set train.stages.0.hint.weights=FILE; with --set train.stages.0.hint=null it does without.
+With --set train.stages.0.hint.weights=embedding_model.onnx the stage takes hints (docs/default-model.md).
 A run whose predictions are there is not repeated, so that the command can be stopped and given again, and runs
 can be shared between processes with --only. Without --only, the table is printed and report.json written; with
 --report, from the runs that are there.

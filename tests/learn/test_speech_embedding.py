@@ -11,6 +11,7 @@ import torch
 from affetto.errors import ConfigError
 from affetto.features.spectral import mel_filterbank
 from affetto.learn.config import BackboneConfig, ModelConfig, SpeechConfig, TaskConfig
+from affetto.learn.export.onnx import export_parts
 from affetto.learn.export.writer import _portable
 from affetto.learn.models.build import build_recogniser
 from affetto.records import Track
@@ -134,3 +135,14 @@ def test_what_is_not_that_network_is_refused(tmp_path: Path, weights: Path) -> N
         speech = SpeechConfig(other, weights=str(weights), backbone=backbone)
         with pytest.raises(ConfigError, match="only speech_embedding"):
             build_recogniser(ModelConfig(speech=speech))
+
+
+@pytest.mark.usefixtures("quick_export")
+def test_its_part_hears_any_number_of_clips_of_any_length(weights: Path, waveform) -> None:
+    model = build_recogniser(config(weights)).eval()
+    session = onnxruntime.InferenceSession(export_parts(model, picture=None)["speech"])
+    for rows, samples in ((3, 9000), (1, 20000), (2, 200)):
+        values = np.repeat(waveform[None, :samples], rows, axis=0)
+        found, _ = session.run(None, {"waveform": values, "mask": np.ones(values.shape, dtype=bool)})
+        expected = hears(model.encoders["speech"], *values).values.numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-3)

@@ -54,7 +54,7 @@ class HintConfig:
     """
 
     weights: str
-    weight: NotNegative = 2.0
+    weight: NotNegative = 8.0
 
 
 @dataclass(frozen=True)

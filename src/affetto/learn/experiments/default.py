@@ -3,9 +3,8 @@
     affetto train text_lora --set data.root=DIR --set model.text.backbone.path=FOLDER -o runs/text_lora
     affetto train default --set data.root=DIR
 
-Needs the corpora below as folders of DIR; a teacher for its text part, which the first command trains (see
-`experiments/text.py`); and for its speech part the file embedding_model.onnx, out of the package openwakeword 0.4.0
-(see docs/default-model.md). What it reaches, what it takes, and what was tried on the way, stands in
+Needs the corpora below as folders of DIR, and a teacher for its text part, which the first command trains (see
+`experiments/text.py`). What it reaches, what it takes, and what was tried on the way, stands in
 docs/default-model.md.
 """
 
@@ -21,7 +20,6 @@ from affetto.learn.config import (
     DistilConfig,
     ExperimentConfig,
     FusionConfig,
-    HintConfig,
     ModelConfig,
     SpeechConfig,
     StageConfig,
@@ -36,8 +34,6 @@ RESERVED = {"ravdess": ("15", "16"), "nemo": ("SM0", "KD0"), "emodb": ("15", "16
 
 #: What `text_lora` writes.
 TEACHER = "runs/text_lora/bundle"
-#: Google's speech embedding, as the package openwakeword 0.4.0 carries it.
-HINTS = "embedding_model.onnx"
 #: Of XED's English subtitles the teacher's answers are used, never the labels. The projected ones say nothing of
 #: emotion here; they teach which text is not English.
 FOREIGN = ("ar", "de", "es", "fr", "it", "nl", "pl", "pt", "tr")
@@ -70,7 +66,6 @@ _SPEECH = StageConfig(
     balance=0.7,
     label_smoothing=0.1,
     validate_every=1000,
-    hint=HintConfig(HINTS, weight=8.0),
 )
 _TEXT = StageConfig(
     "text",
