@@ -121,6 +121,7 @@ def test_find_lr_draws_a_curve_and_trains_nothing(tmp_path, capsys, monkeypatch)
         (["missing.yaml"], "[config_invalid]"),
         (["missing.csv"], "[manifest_not_found]"),
         (["tiny"], "[manifest_not_found]"),
+        (["distil_text"], "stage text: distil.teacher runs/text_lora/bundle is not there"),
     ],
 )
 def test_what_cannot_be_trained_is_one_line(arguments, message, tmp_path, capsys, monkeypatch):

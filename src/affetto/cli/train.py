@@ -103,6 +103,7 @@ def _run(config: ExperimentConfig, output: Path, resume: bool, *, adapts: bool) 
 
     first = os.environ.get("RANK", "0") == "0"
     console = Console(highlight=False, quiet=not first)
+    teachers = _teachers(config)
     corpora, clips = _clips(console, config)
     result = fit(
         config,
@@ -110,7 +111,7 @@ def _run(config: ExperimentConfig, output: Path, resume: bool, *, adapts: bool) 
         output,
         resume=resume,
         start=starting_point(config),
-        teachers=_teachers(config),
+        teachers=teachers,
         display=Display(console),
     )
     if not first:
@@ -226,10 +227,20 @@ def _find_rate(config: ExperimentConfig, path: Path) -> None:
 
 
 def _teachers(config: ExperimentConfig) -> dict[str, Teacher]:
-    """The models of the bundles that stages learn from, by their path."""
-    paths = {stage.distil.teacher for stage in config.train.stages if stage.distil is not None}
+    """The models of the bundles that stages learn from, by their path.
+
+    Raises ConfigError `config_invalid` when one is not there, and what opening a bundle raises.
+    """
+    paths = {stage.distil.teacher: stage.name for stage in config.train.stages if stage.distil is not None}
     if not paths:
         return {}
+    for path, stage in paths.items():
+        if not Path(path).exists():
+            raise ConfigError(
+                "config_invalid",
+                f"stage {stage}: distil.teacher {path} is not there: give it a bundle to learn from (the default "
+                "model's is what `affetto train text_lora` makes), or set the stage's distil to null",
+            )
     from affetto.bundle import open_bundle
     from affetto.features.text import load_tokenizer
     from affetto.learn.export.writer import load_config, load_model

@@ -78,7 +78,7 @@ def find_rate(
             for group in optimiser.param_groups:
                 group["lr"] = rate * group["scale"]
             loss = module.loss_of(batch)
-            average = _SMOOTHING * average + (1 - _SMOOTHING) * float(loss)
+            average = _SMOOTHING * average + (1 - _SMOOTHING) * float(loss.detach())
             smoothed = average / (1 - _SMOOTHING ** (step + 1))
             if not math.isfinite(smoothed) or smoothed > _FLOWN * min(losses, default=math.inf):
                 break
