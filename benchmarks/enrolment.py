@@ -1,12 +1,16 @@
 """What enrolment with 20 unlabelled clips gives, and what it costs when they all carry one emotion.
 
     python benchmarks/enrolment.py --data DIR [--people reserved] [-o results.json]
+    python benchmarks/enrolment.py --runs runs/protocols/without-* [-o results.json]
 
 The people of whom the default bundle has learnt nothing ("reserved"), or those that were held out for validation
 and by whom the method was chosen ("validation"). Every draw takes clips of one person: 20 of all emotions alike,
 or 20 of one (at most half of what there is of it), makes a speaker of them, and compares UAR over the person's
 other clips with and without. Each clip is answered once, by the product; a speaker's shift is then applied as
-the product applies it to speech alone.
+the product applies it to speech alone. The 20 of all emotions are also enrolled with `all_moods`.
+
+--runs: the people whom runs of benchmarks/speech_protocols.py held out, by the answers kept there; the temperature of
+a run is fitted on the others.
 """
 
 from __future__ import annotations
@@ -21,10 +25,11 @@ import numpy as np
 
 from affetto.data.corpora import read_corpus
 from affetto.enrolment import learn_speaker
+from affetto.evaluation.calibration import apply_temperature, fit_temperature
 from affetto.evaluation.metrics import bootstrap, uar
 from affetto.labels import EMOTIONS
 from affetto.predictor import load
-from affetto.records import Prediction
+from affetto.records import Prediction, Verdict
 
 PEOPLE = {
     "reserved": {"ravdess": ("15", "16"), "nemo": ("SM0", "KD0"), "emodb": ("15", "16")},
@@ -55,9 +60,29 @@ def answered(data: Path, people: dict[str, Sequence[str]], bundle: str | None) -
     return found
 
 
-def gain(person: Person, enrolled: np.ndarray) -> float:
+def answered_in(runs: Sequence[Path]) -> list[Person]:
+    """The answers that runs of the protocols kept, person by person."""
+    stored, found = [np.load(run / "test.npz") for run in runs], []
+    for own in stored:
+        logits, truths = ([part[name] for part in stored if part is not own] for name in ("clean", "truth"))
+        temperature = fit_temperature(np.concatenate(logits), np.concatenate(truths))
+        answers = [_as_answer(row) for row in apply_temperature(own["clean"], temperature)]
+        for name in np.unique(own["speaker"]):
+            places = np.flatnonzero(own["speaker"] == name)
+            found.append(Person(str(name), own["truth"][places], [answers[i] for i in places]))
+    return found
+
+
+def _as_answer(probabilities: np.ndarray) -> Prediction:
+    said = dict(zip(EMOTIONS, probabilities.tolist(), strict=True))
+    best = max(said, key=said.__getitem__)
+    verdict = {"speech": Verdict(best, said)}
+    return Prediction(best, said[best], said, verdict, missing=(), model={"name": "run", "sha256": "0" * 64})
+
+
+def gain(person: Person, enrolled: np.ndarray, *, all_moods: bool = False) -> float:
     """Points of UAR that enrolment with some clips (places) gives on the person's others."""
-    speaker = learn_speaker(person.answers[i] for i in enrolled)
+    speaker = learn_speaker((person.answers[i] for i in enrolled), all_moods=all_moods)
     labels = tuple(person.answers[0].probabilities)
     rest = np.setdiff1d(np.arange(len(person.truth)), enrolled)
     logs = np.log([[person.answers[i].probabilities[name] for name in labels] for i in rest])
@@ -81,30 +106,39 @@ def skewed(truth: np.ndarray, emotion: int, rng: np.random.Generator) -> np.ndar
 
 
 def report(people: Sequence[Person], draws: int = DRAWS) -> dict:
-    """Mean gains with intervals over people, and the worst person and emotion."""
-    even = {p.name: _mean(lambda rng, p=p: gain(p, balanced(p.truth, rng)), draws) for p in people}
-    single = {
+    """Gains of enrolment as it is, and of enrolment that is told, rightly or wrongly, that all moods are there."""
+    return {
+        name: {"balanced": of_all(people, draws, told), "one emotion": of_one(people, draws, told)}
+        for name, told in (("as it is", False), ("all moods", True))
+    }
+
+
+def of_all(people: Sequence[Person], draws: int, told: bool) -> dict:
+    """Mean gain of clips of all emotions, with an interval over people, and each person's."""
+    gains = {
+        p.name: _mean(lambda rng, p=p: gain(p, balanced(p.truth, rng), all_moods=told), draws) for p in people
+    }
+    values = [*gains.values()]
+    return {"gain": float(np.mean(values)), "interval": _interval(values), "worst": min(values), **gains}
+
+
+def of_one(people: Sequence[Person], draws: int, told: bool) -> dict:
+    """Mean gain of clips of one emotion, the worst person and emotion, and each emotion's."""
+    gains = {
         (p.name, EMOTIONS[emotion]): _mean(
-            lambda rng, p=p, emotion=emotion: gain(p, skewed(p.truth, emotion, rng)), draws
+            lambda rng, p=p, emotion=emotion: gain(p, skewed(p.truth, emotion, rng), all_moods=told), draws
         )
         for p in people
         for emotion in np.unique(p.truth)
         if (p.truth == emotion).sum() >= 2 * FEWEST
     }
-    worst = min(single, key=single.__getitem__)
+    worst = min(gains, key=gains.__getitem__)
     return {
-        "balanced": {
-            "gain": float(np.mean([*even.values()])),
-            "interval": _interval([*even.values()]),
-            **even,
-        },
-        "one emotion": {
-            "gain": float(np.mean([*single.values()])),
-            "worst": {"who": " ".join(worst), "gain": single[worst]},
-            **{
-                name: float(np.mean([g for (_, emotion), g in single.items() if emotion == name]))
-                for name in dict.fromkeys(emotion for _, emotion in single)
-            },
+        "gain": float(np.mean([*gains.values()])),
+        "worst": {"who": " ".join(worst), "gain": gains[worst]},
+        **{
+            name: float(np.mean([g for (_, emotion), g in gains.items() if emotion == name]))
+            for name in dict.fromkeys(emotion for _, emotion in gains)
         },
     }
 
@@ -122,14 +156,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--data", type=Path, required=True, help="the folder that holds ravdess, emodb and nemo"
-    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="the folder that holds ravdess, emodb and nemo")
+    source.add_argument("--runs", type=Path, nargs="+", help="folders of runs with a test.npz, two or more")
     parser.add_argument("--people", choices=PEOPLE, default="reserved")
     parser.add_argument("--bundle")
     parser.add_argument("-o", "--output", type=Path)
     given = parser.parse_args()
-    results = json.dumps(report(answered(given.data, PEOPLE[given.people], given.bundle)), indent=1)
+    people = (
+        answered_in(given.runs) if given.runs else answered(given.data, PEOPLE[given.people], given.bundle)
+    )
+    results = json.dumps(report(people), indent=1)
     print(results)
     if given.output:
         given.output.write_text(results, encoding="utf-8")

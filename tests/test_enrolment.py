@@ -56,6 +56,16 @@ def test_a_sad_person_is_no_sad_voice() -> None:
     assert set(learn_speaker([answer(0, 0, 3)] * 20).shift.values()) == {0.0}
 
 
+def test_who_knows_that_alike_answers_are_of_all_moods_is_believed() -> None:
+    clips = [answer(0, 0, 3), answer(0, 0, 2)] * 10
+    assert set(learn_speaker(clips).shift.values()) == {0.0}
+    speaker = learn_speaker(clips, all_moods=True)
+    lean = np.array([0.0, 0.0, 2.5]) - 2.5 / 3
+    expected = -lean * STRENGTH * 20 / (20 + PRIOR_CLIPS)
+    assert [*speaker.shift.values()] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert learn_speaker(varied(20), all_moods=True) == learn_speaker(varied(20))
+
+
 def test_few_clips_correct_less() -> None:
     few, many = learn_speaker(varied(1)), learn_speaker(varied(20))
     assert 0 < abs(few.shift["sadness"]) < 0.5 * abs(many.shift["sadness"])

@@ -57,6 +57,11 @@ def test_recordings_that_sound_alike_are_told(
     assert code == 0
     assert "nothing is corrected" in out
     assert set(json.loads(anna.read_bytes())["shift"].values()) == {0.0}
+    told = ("enrol", wav(hum(0.1)), "-o", anna, "--all-moods", "--bundle", plain_bundle.path)
+    code, out, _ = call(capsys, *told)
+    assert code == 0
+    assert "nothing is corrected" not in out
+    assert any(json.loads(anna.read_bytes())["shift"].values())
 
 
 def test_errors_are_one_line(

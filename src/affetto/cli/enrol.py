@@ -15,6 +15,14 @@ def enrol(
         list[str], typer.Argument(metavar="FILE", help="Recordings of one person, folders, 'glob*' patterns.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write, like anna.json.")],
+    all_moods: Annotated[
+        bool,
+        typer.Option(
+            "--all-moods",
+            help="They show all moods about equally often: correct the voice however alike they sound. Wrong of "
+            "recordings in one mood.",
+        ),
+    ] = False,
     bundle: Annotated[str | None, typer.Option(help="The model: a folder or zip.")] = None,
 ) -> None:
     """Learn how a person sounds, from recordings in all moods that nobody labelled.
@@ -37,10 +45,13 @@ def enrol(
     failed = [(clip, outcome) for clip, outcome in outcomes if not isinstance(outcome, Prediction)]
     for clip, error in failed:
         print(failure(str(clip.speech), error), file=sys.stderr)
-    speaker = learn_speaker(outcome for _, outcome in outcomes if isinstance(outcome, Prediction))
+    heard = [outcome for _, outcome in outcomes if isinstance(outcome, Prediction)]
+    speaker = learn_speaker(heard, all_moods=all_moods)
     write_speaker(output, speaker)
     print(f"heard {speaker.clips} recordings, variety {speaker.variety:.2f} of 1")
-    if speaker.variety <= VARIETY[0]:
-        print("they sound alike, so nothing is corrected: enrol recordings in more moods")
+    if speaker.variety <= VARIETY[0] and not all_moods:
+        print(
+            "they sound alike, so nothing is corrected: enrol recordings in more moods; if they are, --all-moods"
+        )
     print(f"next: affetto predict FILE --speaker {output}")
     raise typer.Exit(SOME_FAILED if failed else 0)
