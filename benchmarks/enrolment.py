@@ -7,7 +7,7 @@ The people of whom the default bundle has learnt nothing ("reserved"), or those 
 and by whom the method was chosen ("validation"). Every draw takes clips of one person: 20 of all emotions alike,
 or 20 of one (at most half of what there is of it), makes a speaker of them, and compares UAR over the person's
 other clips with and without. Each clip is answered once, by the product; a speaker's shift is then applied as
-the product applies it to speech alone. The 20 of all emotions are also enrolled with `all_moods`.
+the product applies it to speech alone. Both are also enrolled with `all_moods`, which is not true of the second.
 
 --runs: the people whom runs of benchmarks/speech_protocols.py held out, by the answers kept there; the temperature of
 a run is fitted on the others.

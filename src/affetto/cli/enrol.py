@@ -50,8 +50,6 @@ def enrol(
     write_speaker(output, speaker)
     print(f"heard {speaker.clips} recordings, variety {speaker.variety:.2f} of 1")
     if speaker.variety <= VARIETY[0] and not all_moods:
-        print(
-            "they sound alike, so nothing is corrected: enrol recordings in more moods; if they are, --all-moods"
-        )
+        print("they sound alike, so nothing is corrected: enrol more moods, or say --all-moods if these are")
     print(f"next: affetto predict FILE --speaker {output}")
     raise typer.Exit(SOME_FAILED if failed else 0)

@@ -216,8 +216,9 @@ def _find_rate(config: ExperimentConfig, path: Path) -> None:
     from affetto.learn.training.rate_finder import draw_rates, find_rate
 
     console = Console(highlight=False)
+    teachers = _teachers(config)
     _, clips = _clips(console, config)
-    curve = find_rate(config, clips, start=starting_point(config), teachers=_teachers(config))
+    curve = find_rate(config, clips, start=starting_point(config), teachers=teachers)
     draw_rates(curve, path)
     console.print(
         f"the loss falls fastest at {curve.suggestion:.1e}: try --set train.stages.0.lr={curve.suggestion:.1e}",
