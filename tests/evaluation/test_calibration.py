@@ -75,6 +75,38 @@ def test_temperature_keeps_within_bounds():
         fit_temperature(np.zeros((0, 3)), [])
 
 
+def harder_half(logits, targets, people, temperature):
+    losses = [
+        nll(apply_temperature(logits[people == p], temperature), targets[people == p]) for p in set(people)
+    ]
+    return np.mean(sorted(losses)[len(losses) // 2 :])
+
+
+@pytest.mark.parametrize("n_people", [1, 2, 3, 5])
+def test_no_other_temperature_serves_the_harder_half_of_the_people_better(n_people):
+    logits, targets = world(n=300)
+    people = np.repeat([f"p{i}" for i in range(n_people)], 60)
+    logits, targets = logits[: len(people)], targets[: len(people)]
+    logits *= np.repeat(np.geomspace(0.5, 3.0, n_people), 60)[
+        :, None
+    ]  # as much too sure as their number is high
+    found = fit_temperature(logits, targets, people)
+    best = harder_half(logits, targets, people, found)
+    for other in np.geomspace(0.05, 20, 400):
+        assert harder_half(logits, targets, people, other) >= best - 1e-9
+    if n_people == 5:
+        assert found > 1.1 * fit_temperature(logits, targets)
+
+
+def test_people_with_few_items_count_as_one():
+    logits, targets = world(n=300)
+    strangers = [f"p{i // 10}" for i in range(300)]  # ten each
+    assert fit_temperature(logits, targets, strangers) == fit_temperature(logits, targets)
+    assert fit_temperature(logits, targets, [None] * 300) == fit_temperature(logits, targets)
+    known, nobody = ["a"] * 150 + strangers[150:], ["a"] * 150 + ["b"] * 150
+    assert fit_temperature(logits, targets, known) == fit_temperature(logits, targets, nobody)
+
+
 # --- vector scaling ---
 
 SCALE, BIAS = np.array([0.5, 0.8, 1.0, 1.3, 0.4]), np.array([0.6, -0.9, 0.4, 0.2, -0.3])

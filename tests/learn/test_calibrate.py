@@ -1,5 +1,7 @@
 """Vector scaling takes the place of the temperature where it foresees people left out, and nowhere else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -85,6 +87,16 @@ def test_without_people_to_leave_out_temperatures_stay(plain_bundle, people):
     text = fit_calibration(plain_bundle, misread(people))["int8"]["emotion"]["text"]
     assert set(text.temperatures) == {"vote", "text", "fused"}
     assert text.vectors == {}
+
+
+def test_what_was_composed_of_several_people_keeps_to_temperatures(plain_bundle):
+    items = [replace(item, composed=True) for item in misread("abc")]
+    text = fit_calibration(plain_bundle, items)["int8"]["emotion"]["text"]
+    assert text.vectors == {}
+    assert (
+        text.temperatures
+        == fit_calibration(plain_bundle, misread("abc"))["int8"]["emotion"]["text"].temperatures
+    )
 
 
 def test_heads_that_moved_keep_their_temperatures_alone():

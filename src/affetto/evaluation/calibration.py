@@ -8,6 +8,7 @@ coverage, a threshold with a guarantee).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +19,7 @@ COLDEST, HOTTEST = 0.05, 20.0  # temperatures: beyond, the logits are wrong, not
 #: How strongly vector scaling is held to one temperature: as a normal prior of deviation 0.32 on the logarithm of
 #: each scale and on each bias.
 PULL = 10.0
+_FEWEST_OF_A_PERSON = 20
 _SMALLEST = 1e-12  # probability that stands for an impossible one in a logarithm
 _STEPS = 60  # halvings of an interval: to the last bit of a double
 _SETTLED = 1e-9  # a step of vector scaling that is smaller changes no probability that anyone reads
@@ -73,22 +75,35 @@ def apply_temperature(logits: ArrayLike, temperature: float) -> Doubles:
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def fit_temperature(logits: ArrayLike, targets: ArrayLike) -> float:
+def fit_temperature(
+    logits: ArrayLike, targets: ArrayLike, people: Sequence[str | None] | None = None
+) -> float:
     """The temperature that minimises the negative log-likelihood, between 0.05 and 20.
 
     logits [N C]; targets [N] indices, or [N C] shares (annotators' votes). The likelihood is concave in the
     inverse temperature, so halving the interval on the sign of its slope finds the only optimum. Logits that
     separate the classes have none and give 0.05; logits that know less than nothing give 20.
 
+    people [N]: whose each item is. What is minimised is then the mean over that half of the people on whom the model
+    is worst, each counting alike: a stranger may be harder than most of those who were asked, and a model that is
+    too sure of itself harms more than one that is not sure enough. That mean is the conditional value at risk
+    (Rockafellar and Uryasev 2000) at one half; it is convex as well. Items that are nobody's, and those of people
+    with fewer than 20, whose loss is mostly chance, count together as one person's.
+
     Raises ValueError without items.
     """
     scores = np.asarray(logits, dtype=np.float64)
     if not len(scores):
         raise ValueError("no logits to fit a temperature on")
-    wanted = np.sum(_shares(targets, scores) * scores)
+    shares = _shares(targets, scores)
+    members = _members(people, len(scores))
 
     def too_cold(temperature: float) -> bool:
-        return bool(np.sum(apply_temperature(scores, temperature) * scores) > wanted)
+        said = apply_temperature(scores, temperature)
+        losses = [nll(said[rows], shares[rows]) for rows in members]
+        harder_half = np.argsort(losses, kind="stable")[len(members) // 2 :]
+        surplus = ((said - shares) * scores).sum(axis=1)
+        return sum(surplus[members[person]].mean() for person in harder_half) > 0
 
     low, high = math.log(COLDEST), math.log(HOTTEST)
     for _ in range(_STEPS):
@@ -211,6 +226,15 @@ def _bins(values: Doubles, bins: int, equal_mass: bool) -> list[NDArray[np.int64
         return np.array_split(np.argsort(values, kind="stable"), min(bins, values.size))
     number = np.minimum((values * bins).astype(int), bins - 1)
     return [np.flatnonzero(number == b) for b in range(bins)]
+
+
+def _members(people: Sequence[str | None] | None, items: int) -> list[NDArray[np.int64]]:
+    """The items of each person who has enough of them, and all others together."""
+    names = np.array([name or "" for name in ([None] * items if people is None else people)])
+    known = [name for name in np.unique(names) if name and (names == name).sum() >= _FEWEST_OF_A_PERSON]
+    found = [np.flatnonzero(names == name) for name in known]
+    others = np.flatnonzero(~np.isin(names, known))
+    return [*found, others] if len(others) else found
 
 
 def _shares(targets: ArrayLike, values: Doubles) -> Doubles:

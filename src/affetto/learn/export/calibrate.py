@@ -1,8 +1,9 @@
 """Temperatures, vector scaling and thresholds for a bundle, from the answers of its own parts to held-out people.
 
 Every precision, task and subset of modalities gets its own: int8 is not fp32, and two modalities are surer
-than one. A class that a model says too often of one person it may say too seldom of the next. So vector scaling
-takes the place of the temperatures only where it foresees people better on whom it was not fitted.
+than one. Where it is known whose the items are, a temperature serves the harder half of the people. A class that a
+model says too often of one person it may say too seldom of the next. So vector scaling takes the place of the
+temperatures only where it foresees people better on whom it was not fitted.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ _FEWEST_PEOPLE = 3  # each left out in turn, so that at least two are fitted on
 
 @dataclass(frozen=True)
 class Labelled:
-    """An item with what is true of it: task to shares [C] (single-label) or 0 and 1 [C] (multi-label); and whose
-    it is, None where nobody knows or where it was composed of several people's."""
+    """An item with what is true of it: task to shares [C] (single-label) or 0 and 1 [C] (multi-label); whose it is,
+    None where nobody knows; and whether it was composed of several people's, `person` being the one who speaks."""
 
     inputs: Inputs
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
     person: str | None = None
+    composed: bool = False
 
 
 def fit_calibration(
@@ -120,9 +122,10 @@ def _by_subset(
             targets = np.stack([items[row].targets[task.name] for row in rows])
             views = [view for view in (*task.views, VOTE) if view in subset or view in ("fused", VOTE)]
             logits = {v: np.stack([answer[f"{task.name}.{v}"][0] for answer in answers]) for v in views}
-            people = [items[row].person for row in rows]
+            whole = not any(items[row].composed for row in rows)
+            people = [items[row].person if whole or "speech" in subset else None for row in rows]
             found[subset_key(subset)] = (
-                _single_label(logits, targets, people, coverage)
+                _single_label(logits, targets, people, whole, coverage)
                 if task.kind == "single-label"
                 else _multi_label(task, logits[VOTE], targets)
             )
@@ -130,13 +133,18 @@ def _by_subset(
 
 
 def _single_label(
-    logits: Mapping[str, np.ndarray], targets: np.ndarray, people: Sequence[str | None], coverage: float
+    logits: Mapping[str, np.ndarray],
+    targets: np.ndarray,
+    people: Sequence[str | None],
+    whole: bool,
+    coverage: float,
 ) -> Calibration:
-    """The vote decides for all views, so that what a modality said and the answer do not part."""
-    temperatures = {view: fit_temperature(values, targets) for view, values in logits.items()}
+    """The vote decides for all views, so that what a modality said and the answer do not part. Items that are not
+    `whole` are of several people, of whom none can be left out, and keep to temperatures."""
+    temperatures = {view: fit_temperature(values, targets, people) for view, values in logits.items()}
     vectors = {}
     said = apply_temperature(logits[VOTE], temperatures[VOTE])
-    if prefers_vectors(logits[VOTE], targets, people):
+    if whole and prefers_vectors(logits[VOTE], targets, people):
         fitted = {view: fit_vector_scaling(values, targets) for view, values in logits.items()}
         vectors = {view: VectorScale(scale=tuple(s), bias=tuple(b)) for view, (s, b) in fitted.items()}
         said = apply_vector_scaling(logits[VOTE], *fitted[VOTE])

@@ -77,9 +77,11 @@ def deliver(
                 for task in tasks
                 if task.kind != "dimension" and (target := target_of(clip, task)) is not None
             },
-            whose,
+            person(clip),
+            of_several,
         )
-        for clip, whose in [*((c, person(c)) for c in alone), *((c, None) for c in composed)]
+        for some, of_several in ((alone, False), (composed, True))
+        for clip in some
     ]
     calibration = refitted(bundle.info.calibration, fit_calibration(bundle, items))
     voice = None if "speech" in untouched else _fitted_voice(result, clips, bundle)
