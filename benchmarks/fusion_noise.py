@@ -53,7 +53,7 @@ from affetto.records import MODALITIES, Batch, Clip, Track
 TASK = TaskConfig("emotion", labels=EMOTIONS)
 #: But `prefix`, which needs a language model.
 FORMS = (*(form for form in LEVELS["feature"] if form != "prefix"), *LEVELS["modality"], "late", "hybrid")
-PRODUCT = "product of experts"
+PRODUCT, SPECIALISTS = "product of experts", "specialists"
 CONDITIONS = (None, *MODALITIES)  # the modality that is noisy
 EACH, VARIANTS, TRIPLES = 150, 3, 1000  # clips per class, noisy variants of a clip in training, compositions
 STEPS, ROWS, PEAK = 400, 64, 1e-3
@@ -178,8 +178,15 @@ def tracks_of(rows: Sequence[Mapping[str, tuple[Encoded, int]]]) -> dict[str, Tr
 # --- training and testing ---
 
 
-def train(form: str, encoders: Encoders, pools: Pools, seed: int) -> Recogniser:
-    """The fusion and the heads of a form; encoders are not asked."""
+def train(
+    form: str,
+    encoders: Encoders,
+    pools: Pools,
+    seed: int,
+    noises: Sequence[str | None] = (None, None, None, *MODALITIES),
+) -> Recogniser:
+    """The fusion and the heads of a form; encoders are not asked. `noises`: the modality that is noisy in a row is
+    drawn from these."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     fusion = FusionConfig(name=form, dropout=encoders.config.fusion.dropout)
@@ -196,7 +203,7 @@ def train(form: str, encoders: Encoders, pools: Pools, seed: int) -> Recogniser:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, STEPS, PEAK, 0.1)
         labels = rng.integers(len(EMOTIONS), size=ROWS)
-        noisy = [MODALITIES[rng.integers(3)] if rng.random() < 0.5 else None for _ in labels]
+        noisy = [noises[int(rng.integers(len(noises)))] for _ in labels]
         output = recogniser.fuse(tracks_of(compose(pools, labels, noisy, rng)))
         target = functional.one_hot(torch.from_numpy(labels), len(EMOTIONS)).float()
         batch = Batch({}, {TASK.name: target}, {TASK.name: torch.ones(ROWS, dtype=torch.bool)})
@@ -251,14 +258,17 @@ def run(arguments: argparse.Namespace) -> None:
     heat = temperatures(fitting)
     labels = np.arange(TRIPLES) % len(EMOTIONS)
     for seed in range(arguments.seeds):
-        for form in (PRODUCT, *arguments.forms):
+        for form in (PRODUCT, SPECIALISTS, *arguments.forms):
             if (form, seed) in done:
                 continue
-            recogniser = None if form == PRODUCT else train(form, encoders, fitting, seed)
+            trained = None if form in (PRODUCT, SPECIALISTS) else train(form, encoders, fitting, seed)
             scores = {}
             for condition in CONDITIONS:
                 rows = compose(test, labels, [condition] * TRIPLES, np.random.default_rng(1000 + seed))
-                said = product(rows, heat) if recogniser is None else said_by(recogniser, rows)
+                if form == PRODUCT:
+                    said = product(rows, heat)
+                else:
+                    said = said_by(trained or train("concat", encoders, fitting, seed, [condition]), rows)
                 scores[condition or "clean"] = uar(labels, said)
             line = json.dumps({"form": form, "seed": seed, "uar": scores})
             with arguments.output.open("a") as stream:
