@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from affetto.learn.encoders.frontend import SlidingNormalisation, SpecAugment, SpeechFrontEnd
+from affetto.learn.encoders.frontend import SpecAugment, SpeechFrontEnd
 from affetto.learn.encoders.speech import SpeechCrnn
 from affetto.learn.export.onnx import EncoderPart, _export
 from affetto.learn.export.recurrent import GruOperator, with_gru_operators
@@ -23,7 +23,7 @@ LENGTHS = ((400,), (16_000,), (9000, 16_000, 1), (8000, 0))  # samples; 0 is a r
 def encoder() -> SpeechCrnn:
     torch.manual_seed(0)
     augment = SpecAugment(frequency_masks=0, frequency_width=0, time_masks=0, time_seconds=0.0)
-    front_end = SpeechFrontEnd(16, SlidingNormalisation(0.2, deviation=True), augment)
+    front_end = SpeechFrontEnd(16, 0.2, augment)
     return SpeechCrnn(6, front_end, channels=(4, 4), width=8, layers=2).eval()
 
 

@@ -62,7 +62,6 @@ class SpeechConfig:
     channels: of the convolutional net's stages.
     layers, width, heads: of what follows it (context convolutions, GRU, Transformer).
     normalise_seconds: each frame is taken minus the mean of the frames this far to either side.
-    normalise_deviation: and divided by their deviation, which differs between corpora as much as between moods.
     margin_seconds: what is no speech before and after is cut off but for this much; None leaves it. How much
         there is differs between corpora, and a model that hears it learns to tell them apart.
     weights: speech_embedding: the ONNX file of the published network; None starts from nothing.
@@ -71,7 +70,6 @@ class SpeechConfig:
     name: str = "cnn"
     n_mels: Count = 64
     normalise_seconds: Positive = 1.5
-    normalise_deviation: bool = False
     margin_seconds: NotNegative | None = None
     channels: tuple[Count, ...] = (24, 32, 64, 96)
     width: Count = 128

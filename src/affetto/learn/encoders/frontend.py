@@ -14,7 +14,6 @@ from affetto.features.spectral import FLOOR, HOP, RATE, WINDOW, mel_filterbank
 from affetto.learn.layers.conv import every
 
 FRAME_RATE = RATE / HOP
-_LEAST_VARIANCE = 0.1  # of a log-mel: that of steady noise is about 1
 
 
 def dft_basis(size: int = WINDOW) -> Tensor:
@@ -59,30 +58,22 @@ class LogMel(nn.Module):
         return log_mel, frames
 
 
-class SlidingNormalisation(nn.Module):
+class SlidingMean(nn.Module):
     """Each frame minus the mean of the real frames within `seconds` to either side, band by band.
 
     It removes the loudness and the colour of the channel, and being local it leaves what lies further away
-    without influence: a long recording can be encoded in pieces. With `deviation` the frame is also divided by the
-    deviation of those frames from their means, one for all bands: how far a speaker's voice, or what a room leaves
-    of it, moves at all. [B F T] -> [B F T], padding zero.
+    without influence: a long recording can be encoded in pieces. [B F T] -> [B F T], padding zero.
     """
 
-    def __init__(self, seconds: float, *, deviation: bool) -> None:
+    def __init__(self, seconds: float) -> None:
         super().__init__()
         self.reach = round(seconds * FRAME_RATE)
-        self.deviation = deviation
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x: [B F T]; mask: [B T] bool."""
         keep = mask[:, None].to(x.dtype)
-        frames = self._window_sum(keep).clamp(min=1.0)
-        mean = self._window_sum(x * keep) / frames
-        if not self.deviation:
-            return (x - mean) * keep
-        squares = self._window_sum((x.square() * keep).mean(dim=1, keepdim=True)) / frames
-        variance = squares - mean.square().mean(dim=1, keepdim=True)
-        return (x - mean) * keep / variance.clamp(min=_LEAST_VARIANCE).sqrt()
+        mean = self._window_sum(x * keep) / self._window_sum(keep).clamp(min=1.0)
+        return (x - mean) * keep
 
     def _window_sum(self, x: Tensor) -> Tensor:
         # The window is put together from sums of 1, 2, 4, ... frames: a dozen additions whatever its length,
@@ -160,13 +151,13 @@ def _random_gap(lengths: Tensor, widest: Tensor, size: int) -> Tensor:
 
 
 class SpeechFrontEnd(nn.Module):
-    """Log-mel, sliding normalisation and SpecAugment: waveform [B N] -> [B F T], padding zero."""
+    """Log-mel, sliding mean normalisation and SpecAugment: waveform [B N] -> [B F T], padding zero."""
 
-    def __init__(self, n_mels: int, normalise: SlidingNormalisation, augment: SpecAugment) -> None:
+    def __init__(self, n_mels: int, normalise_seconds: float, augment: SpecAugment) -> None:
         super().__init__()
         self.n_mels = n_mels
         self.log_mel = LogMel(n_mels)
-        self.normalise = normalise
+        self.normalise = SlidingMean(normalise_seconds)
         self.augment = augment
         #: Seconds that one output frame sees.
         self.receptive_field = WINDOW / RATE + 2 * self.normalise.reach / FRAME_RATE

@@ -16,7 +16,7 @@ from affetto.learn.config import BackboneConfig, ModelConfig, SpeechConfig, Task
 from affetto.learn.decoders import HEADS, SHARINGS
 from affetto.learn.decoders.heads import AdversarialHead
 from affetto.learn.encoders import ENCODERS
-from affetto.learn.encoders.frontend import SlidingNormalisation, SpecAugment, SpeechFrontEnd
+from affetto.learn.encoders.frontend import SpecAugment, SpeechFrontEnd
 from affetto.learn.encoders.pretrained.backbone import Backbone
 from affetto.learn.encoders.pretrained.source import open_backbone, open_tokenizer, rebuild_backbone
 from affetto.learn.encoders.pretrained.speech_embedding import BoundedLogMel
@@ -199,8 +199,7 @@ def _speech_front_end(config: SpeechConfig) -> SpeechFrontEnd | BoundedLogMel:
     )
     if config.name == "speech_embedding":
         return BoundedLogMel(augment)
-    normalise = SlidingNormalisation(config.normalise_seconds, deviation=config.normalise_deviation)
-    return SpeechFrontEnd(config.n_mels, normalise, augment)
+    return SpeechFrontEnd(config.n_mels, config.normalise_seconds, augment)
 
 
 def _build(registry: Mapping[str, str], path: str, section: Any, *parts: Any) -> Any:
