@@ -284,9 +284,9 @@ def lost(model: Model, against: Model, data: Path) -> list[Result]:
 
 
 TRAINED = (
-    "Experiment `default` (`affetto train default --set data.root=DIR`): speech, text and face each alone, the "
-    "text also from the answers of a larger model, then their fusion on clips composed by label. See "
-    "docs/default-model.md."
+    "Experiment `default` (`affetto train default --set data.root=DIR`): speech, text and face each alone, speech "
+    "further by `speech_noise`, the text also from the answers of a larger model, then their fusion on clips "
+    "composed by label. See docs/default-model.md."
 )
 
 if __name__ == "__main__":

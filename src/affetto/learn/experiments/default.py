@@ -3,6 +3,8 @@
     affetto train text_lora --set data.root=DIR --set model.text.backbone.path=FOLDER -o runs/text_lora
     affetto train default --set data.root=DIR
 
+The shipped speech stage went on with `speech_noise`, and was put beside the others before the last stage.
+
 Needs the corpora below as folders of DIR, and a teacher for its text part, which the first command trains (see
 `experiments/text.py`). What it reaches, what it takes, and what was tried on the way, stands in
 docs/default-model.md.
@@ -21,6 +23,7 @@ from affetto.learn.config import (
     ExperimentConfig,
     FusionConfig,
     ModelConfig,
+    SpecAugmentConfig,
     SpeechConfig,
     StageConfig,
     TaskConfig,
@@ -163,6 +166,32 @@ def speech() -> ExperimentConfig:
             tasks=(_EMOTION,),
         ),
         train=TrainConfig(stages=(_SPEECH,)),
+    )
+
+
+def speech_noise() -> ExperimentConfig:
+    """What the shipped speech stage learnt after `speech`: more noise, more rooms, more kinds of voices.
+
+    Begins with the bundle of `speech`, runs/speech/bundle, and takes hints (docs/default-model.md):
+    affetto train speech_noise --set data.root=DIR --set train.stages.0.hint.weights=embedding_model.onnx
+    """
+    before = speech()
+    augment = replace(
+        before.data.augment,
+        noise_probability=0.8,
+        snr_low=0.0,
+        snr_high=20.0,
+        reverb_probability=0.3,
+        speed_range=(0.85, 1.15),
+    )
+    heard = SpeechConfig(margin_seconds=0.0, specaugment=SpecAugmentConfig(warp=0.2))
+    stage = replace(_SPEECH, steps=3500, lr=2e-3, warmup=0.1, ema=0.998)
+    return replace(
+        before,
+        name="speech_noise",
+        data=replace(before.data, augment=augment),
+        model=replace(before.model, speech=heard),
+        train=TrainConfig(stages=(stage,), start_from="runs/speech/bundle"),
     )
 
 

@@ -122,10 +122,11 @@ def _by_subset(
             targets = np.stack([items[row].targets[task.name] for row in rows])
             views = [view for view in (*task.views, VOTE) if view in subset or view in ("fused", VOTE)]
             logits = {v: np.stack([answer[f"{task.name}.{v}"][0] for answer in answers]) for v in views}
+            people = [items[row].person for row in rows]
             whole = not any(items[row].composed for row in rows)
-            people = [items[row].person if whole or "speech" in subset else None for row in rows]
+            heard = {view: whole or _hears(view, subset) for view in views}
             found[subset_key(subset)] = (
-                _single_label(logits, targets, people, whole, coverage)
+                _single_label(logits, targets, people, heard, whole, coverage)
                 if task.kind == "single-label"
                 else _multi_label(task, logits[VOTE], targets)
             )
@@ -136,12 +137,17 @@ def _single_label(
     logits: Mapping[str, np.ndarray],
     targets: np.ndarray,
     people: Sequence[str | None],
+    heard: Mapping[str, bool],
     whole: bool,
     coverage: float,
 ) -> Calibration:
     """The vote decides for all views, so that what a modality said and the answer do not part. Items that are not
-    `whole` are of several people, of whom none can be left out, and keep to temperatures."""
-    temperatures = {view: fit_temperature(values, targets, people) for view, values in logits.items()}
+    `whole` are of several people, of whom none can be left out, and keep to temperatures; `people` are then those who
+    speak, and only views that have `heard` them are theirs."""
+    temperatures = {
+        view: fit_temperature(values, targets, people if heard[view] else None)
+        for view, values in logits.items()
+    }
     vectors = {}
     said = apply_temperature(logits[VOTE], temperatures[VOTE])
     if whole and prefers_vectors(logits[VOTE], targets, people):
@@ -153,6 +159,11 @@ def _single_label(
         vectors=vectors,
         abstain_below=min(1.0, threshold_for_coverage(said.max(axis=1), coverage)),
     )
+
+
+def _hears(view: str, subset: Collection[str]) -> bool:
+    """Whether a view of a subset of modalities has speech in it."""
+    return view == "speech" or (view not in subset and "speech" in subset)
 
 
 def prefers_vectors(logits: np.ndarray, targets: np.ndarray, people: Sequence[str | None]) -> bool:
