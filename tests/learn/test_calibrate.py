@@ -1,7 +1,5 @@
 """Vector scaling takes the place of the temperature where it foresees people left out, and nowhere else."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -89,14 +87,27 @@ def test_without_people_to_leave_out_temperatures_stay(plain_bundle, people):
     assert text.vectors == {}
 
 
-def test_what_was_composed_of_several_people_keeps_to_temperatures(plain_bundle):
-    items = [replace(item, composed=True) for item in misread("abc")]
-    text = fit_calibration(plain_bundle, items)["int8"]["emotion"]["text"]
-    assert text.vectors == {}
-    assert (
-        text.temperatures
-        == fit_calibration(plain_bundle, misread("abc"))["int8"]["emotion"]["text"].temperatures
-    )
+def told_by(person, truth, **more):
+    """Twenty items of a person who says "gloomy", each with the class that it is true of."""
+    share = {"emotion": np.eye(7)[truth]}
+    return [Labelled({"text": np.array([4])}, share, person, **more) for _ in range(20)]
+
+
+def test_what_was_composed_of_several_people_is_the_persons_by_speech_alone(plain_bundle):
+    def temperature(*items):
+        text = fit_calibration(plain_bundle, [item for some in items for item in some])["int8"]["emotion"][
+            "text"
+        ]
+        assert text.vectors == {}
+        return text.temperatures["text"]
+
+    right, wrong = 5, 2
+    nobodys = temperature(told_by(None, right), told_by(None, right), told_by(None, wrong))
+    assert temperature(told_by("a", right), told_by("a", right), told_by("b", wrong)) > nobodys
+    composed = [
+        told_by(name, truth, composed=True) for name, truth in (("a", right), ("a", right), ("b", wrong))
+    ]
+    assert temperature(*composed) == nobodys
 
 
 def test_heads_that_moved_keep_their_temperatures_alone():

@@ -124,9 +124,9 @@ def _by_subset(
             logits = {v: np.stack([answer[f"{task.name}.{v}"][0] for answer in answers]) for v in views}
             people = [items[row].person for row in rows]
             whole = not any(items[row].composed for row in rows)
-            heard = {view: whole or _hears(view, subset) for view in views}
+            whose = {v: people if whole or _hears(v, subset) else [None] * len(rows) for v in views}
             found[subset_key(subset)] = (
-                _single_label(logits, targets, people, heard, whole, coverage)
+                _single_label(logits, targets, whose, whole, coverage)
                 if task.kind == "single-label"
                 else _multi_label(task, logits[VOTE], targets)
             )
@@ -136,21 +136,16 @@ def _by_subset(
 def _single_label(
     logits: Mapping[str, np.ndarray],
     targets: np.ndarray,
-    people: Sequence[str | None],
-    heard: Mapping[str, bool],
+    whose: Mapping[str, Sequence[str | None]],
     whole: bool,
     coverage: float,
 ) -> Calibration:
     """The vote decides for all views, so that what a modality said and the answer do not part. Items that are not
-    `whole` are of several people, of whom none can be left out, and keep to temperatures; `people` are then those who
-    speak, and only views that have `heard` them are theirs."""
-    temperatures = {
-        view: fit_temperature(values, targets, people if heard[view] else None)
-        for view, values in logits.items()
-    }
+    `whole` are of several people, of whom none can be left out, and keep to temperatures."""
+    temperatures = {view: fit_temperature(values, targets, whose[view]) for view, values in logits.items()}
     vectors = {}
     said = apply_temperature(logits[VOTE], temperatures[VOTE])
-    if whole and prefers_vectors(logits[VOTE], targets, people):
+    if whole and prefers_vectors(logits[VOTE], targets, whose[VOTE]):
         fitted = {view: fit_vector_scaling(values, targets) for view, values in logits.items()}
         vectors = {view: VectorScale(scale=tuple(s), bias=tuple(b)) for view, (s, b) in fitted.items()}
         said = apply_vector_scaling(logits[VOTE], *fitted[VOTE])
@@ -162,7 +157,7 @@ def _single_label(
 
 
 def _hears(view: str, subset: Collection[str]) -> bool:
-    """Whether a view of a subset of modalities has speech in it."""
+    """Whether a view of a subset of modalities has speech in it: of what was composed, the person's only part."""
     return view == "speech" or (view not in subset and "speech" in subset)
 
 
