@@ -9,6 +9,7 @@ person who is not heard.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -49,10 +50,11 @@ def fit_voice(
     parts = Parts({name: bundle.read_part(name, precision) for name in ("speech", FUSION)})
     voices = _heard(parts, (_elsewhere(_stretch(x, rng), rng) for x in speech))
     others = _heard(parts, (_elsewhere(x, rng) for _, x in make_sounds(_EACH, rng)))
-    weights = _logistic_regression(voices, others)
+    weights = np.array([float(f"{weight:.6g}") for weight in _logistic_regression(voices, others)])
     known = _heard(parts, (_stretch(x, rng) for x in held_out))
     bias = -threshold_for_coverage(known @ weights, _KEPT)
-    return Voice(weights=tuple(float(f"{w:.6g}") for w in weights), bias=float(f"{bias:.6g}"))
+    # Rounded up, so that nobody is refused for how a sum is rounded.
+    return Voice(weights=tuple(weights.tolist()), bias=math.ceil(bias * 1e6) / 1e6)
 
 
 def _stretch(recording: Waveform, rng: Rng) -> Waveform:
