@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from parts.noisy import NOISES, SNR_DB, in_noise
 
 from affetto.align.activity import speech_probability, speech_spans
 from affetto.align.clock import RATE
@@ -84,19 +85,31 @@ def open_model(path: str | None, precision: str) -> Model:
 
 
 def spoken(model: Model, clips: Sequence[Clip]) -> list[Result]:
-    """UAR per corpus on the reserved people, as they were recorded and with other silences around them, and
-    calibration over all of them."""
+    """UAR per corpus on the reserved people, as they were recorded, with other silences around them and in noise,
+    and calibration over all of them."""
     truth = np.array([EMOTIONS.index(str(clip.labels["emotion"])) for clip in clips])
     recorded = model.shares(model.encode(clips), ["speech"], "vote")
     found = per_corpus(clips, truth, recorded, "")
-    for name, change in (("cut to the speech", cut), ("between seconds of silence", surrounded)):
-        cache = MediaCache(load_config(model.bundle), decode_speech=changed(change))
+    for name, decode in conditions(clips).items():
+        cache = MediaCache(load_config(model.bundle), decode_speech=decode)
         cache.add(clips)
         items = ({"speech": cache.window(clip)} for clip in clips)
         said = model.shares(model.parts.encode_items(items), ["speech"], "vote")
         found += per_corpus(clips, truth, said, f", {name}")
     found.append(_result("speech, reserved speakers", "ECE", ece(recorded, truth), n=len(truth)))
     return found
+
+
+def conditions(clips: Sequence[Clip]) -> dict[str, Callable[..., np.ndarray]]:
+    """What the recordings are heard through: a decoder for each."""
+    voices = {str(clip.speech): cut(decode_audio(str(clip.speech))) for clip in clips}
+    noisy = {
+        f"cut to the speech, {noise} at {SNR_DB:.0f} dB": in_noise(
+            clips, lambda c: voices[str(c.speech)], noise
+        )
+        for noise in NOISES
+    }
+    return {"cut to the speech": changed(cut), "between seconds of silence": changed(surrounded), **noisy}
 
 
 def per_corpus(clips: Sequence[Clip], truth: np.ndarray, shares: np.ndarray, condition: str) -> list[Result]:

@@ -10,7 +10,9 @@ encoders never learnt from (the bundle's validation clips). In training every ot
 of any strength: speech at 0 to 20 dB of pink noise or babble, up to 60 % of the words missing, a face blurred by
 up to 4.8 pixels of 48. The test: 1,000 compositions of reserved people, test texts and test faces, clean, with
 speech at 0 dB, with half the words missing, with faces blurred by 4 pixels. The product of experts multiplies what
-the bundle says of each modality alone, each at a temperature fitted on the same clean and noisy clips.
+the bundle says of each modality alone, each at a temperature fitted on the same clean and noisy clips. The
+specialists say how much of a loss could be saved at all: a `concat` for each noise, trained on nothing but clips that
+have it, and one trained on clean clips.
 
 Every finished training is one line of the output and is not repeated. Without --data, the table of what is there.
 """

@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from parts.noisy import NOISES, in_noise
 
 from affetto.data.splits import folds_by_speaker
 from affetto.evaluation.calibration import apply_temperature, aurc, ece, fit_temperature, risk_coverage
@@ -28,7 +29,6 @@ from affetto.evaluation.metrics import bootstrap, uar
 from affetto.labels import EMOTIONS
 from affetto.learn.config import ExperimentConfig, apply_settings
 from affetto.learn.experiments.default import speech
-from affetto.learn.training.augmentation import add_noise, babble, coloured_noise
 from affetto.learn.training.corpora import load_clips
 from affetto.learn.training.loop import fit
 from affetto.learn.training.media_cache import MediaCache, as_float
@@ -38,7 +38,6 @@ from affetto.records import Clip
 FOLDS = {"ravdess": 4, "nemo": 3, "emodb": 5}
 #: Only these classes of EmoDB are whole: the others' clips are cut at 2 s.
 FOUR = ("anger", "happiness", "neutral", "sadness")
-SNR_DB = 10.0
 
 
 def splits(clips: Sequence[Clip]) -> dict[str, list[Clip]]:
@@ -66,8 +65,8 @@ def run(config: ExperimentConfig, clips: Sequence[Clip], folder: Path, resume: b
     test = [clip for clip in clips if clip.split == "test"]
     result.cache.add(test)
     stored = {"clean": _logits(result, test, result.cache)}
-    for kind in ("babble", "pink"):
-        stored[kind] = _logits(result, test, _noisy(config, result.cache, test, kind))
+    for noise in NOISES:
+        stored[noise] = _logits(result, test, _noisy(config, result.cache, test, noise))
     part = folder / "part.npz"
     np.savez(
         part,
@@ -83,27 +82,12 @@ def _logits(result, clips: Sequence[Clip], cache: MediaCache) -> np.ndarray:
     return predict_logits(result.recogniser, clips, cache).logits["emotion"]["speech"]
 
 
-def _noisy(config: ExperimentConfig, clean: MediaCache, clips: Sequence[Clip], kind: str) -> MediaCache:
-    """The clips with noise; babble is made of clips of other speakers of the test."""
-    rng = np.random.default_rng(0)
-
-    def decode(path: str, *, start: float | None, end: float | None) -> np.ndarray:
-        clip = by_path[path]
-        voice = as_float(clean.speech(clip))
-        others = [other for other in clips if other.speaker != clip.speaker]
-        if kind == "pink":
-            noise = coloured_noise("pink", len(voice), rng)
-        else:
-            noise = babble(
-                lambda draw: as_float(clean.speech(others[draw.integers(len(others))])), len(voice), rng
-            )
-        mixed = add_noise(voice, noise, SNR_DB)
-        return mixed / max(1.0, float(np.abs(mixed).max()))
-
-    by_path = {str(clip.speech): clip for clip in clips}
-    noisy = MediaCache(config.model, decode_speech=decode)
-    noisy.add(clips)
-    return noisy
+def _noisy(config: ExperimentConfig, clean: MediaCache, clips: Sequence[Clip], noise: str) -> MediaCache:
+    cache = MediaCache(
+        config.model, decode_speech=in_noise(clips, lambda clip: as_float(clean.speech(clip)), noise)
+    )
+    cache.add(clips)
+    return cache
 
 
 # --- report ---------------------------------------------------------------------------------------------------
@@ -121,7 +105,7 @@ def report(folder: Path) -> dict:
             if name == "emodb"
             else [e for i, e in enumerate(EMOTIONS) if (folds["truth"][here] == i).any()]
         )
-        for condition in ("clean", "babble", "pink"):
+        for condition in ("clean", *NOISES):
             rows[f"{name} {condition}"] = _score(folds, here, condition, labels)
     left_out = []
     for name in FOLDS:

@@ -87,9 +87,8 @@ def test_no_other_temperature_serves_the_harder_half_of_the_people_better(n_peop
     logits, targets = world(n=300)
     people = np.repeat([f"p{i}" for i in range(n_people)], 60)
     logits, targets = logits[: len(people)], targets[: len(people)]
-    logits *= np.repeat(np.geomspace(0.5, 3.0, n_people), 60)[
-        :, None
-    ]  # as much too sure as their number is high
+    too_sure = np.repeat(np.geomspace(0.5, 3.0, n_people), 60)
+    logits *= too_sure[:, None]
     found = fit_temperature(logits, targets, people)
     best = harder_half(logits, targets, people, found)
     for other in np.geomspace(0.05, 20, 400):

@@ -94,20 +94,16 @@ def told_by(person, truth, **more):
 
 
 def test_what_was_composed_of_several_people_is_the_persons_by_speech_alone(plain_bundle):
-    def temperature(*items):
-        text = fit_calibration(plain_bundle, [item for some in items for item in some])["int8"]["emotion"][
-            "text"
-        ]
+    def temperature(*some):
+        fitted = fit_calibration(plain_bundle, [item for items in some for item in items])
+        text = fitted["int8"]["emotion"]["text"]
         assert text.vectors == {}
         return text.temperatures["text"]
 
-    right, wrong = 5, 2
-    nobodys = temperature(told_by(None, right), told_by(None, right), told_by(None, wrong))
-    assert temperature(told_by("a", right), told_by("a", right), told_by("b", wrong)) > nobodys
-    composed = [
-        told_by(name, truth, composed=True) for name, truth in (("a", right), ("a", right), ("b", wrong))
-    ]
-    assert temperature(*composed) == nobodys
+    told = [("a", 5), ("a", 5), ("b", 2)]  # right, right, wrong
+    nobodys = temperature(*(told_by(None, truth) for _, truth in told))
+    assert temperature(*(told_by(name, truth) for name, truth in told)) > nobodys
+    assert temperature(*(told_by(name, truth, composed=True) for name, truth in told)) == nobodys
 
 
 def test_heads_that_moved_keep_their_temperatures_alone():

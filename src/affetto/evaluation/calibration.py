@@ -19,7 +19,7 @@ COLDEST, HOTTEST = 0.05, 20.0  # temperatures: beyond, the logits are wrong, not
 #: How strongly vector scaling is held to one temperature: as a normal prior of deviation 0.32 on the logarithm of
 #: each scale and on each bias.
 PULL = 10.0
-_FEWEST_OF_A_PERSON = 20
+_FEWEST_OF_A_PERSON = 20  # items: the hardest of people with fewer are those with bad luck
 _SMALLEST = 1e-12  # probability that stands for an impossible one in a logarithm
 _STEPS = 60  # halvings of an interval: to the last bit of a double
 _SETTLED = 1e-9  # a step of vector scaling that is smaller changes no probability that anyone reads

@@ -56,6 +56,7 @@ _FACES = (CorpusConfig("ferplus", "ferplus_faces", test_split="validation"),)
 _EMOTION = TaskConfig("emotion", labels=EMOTIONS)
 _LANGUAGE = TaskConfig("language", labels=("en", "other"), views=("text",), weight=0.3)
 
+_HEARD = SpeechConfig(margin_seconds=0.0)
 _SPEECH = StageConfig(
     "speech",
     ("speech",),
@@ -141,7 +142,7 @@ def default() -> ExperimentConfig:
         ),
         model=ModelConfig(
             dim=128,
-            speech=SpeechConfig(margin_seconds=0.0),
+            speech=_HEARD,
             text=TextConfig(vocab_size=8000, width=128, layers=2, dropout=0.3),
             vision=VisionConfig(),
             fusion=FusionConfig(name="hybrid", dropout=0.3),
@@ -184,13 +185,12 @@ def speech_noise() -> ExperimentConfig:
         reverb_probability=0.3,
         speed_range=(0.85, 1.15),
     )
-    heard = SpeechConfig(margin_seconds=0.0, specaugment=SpecAugmentConfig(warp=0.2))
     stage = replace(_SPEECH, steps=3500, lr=2e-3, warmup=0.1, ema=0.998)
     return replace(
         before,
         name="speech_noise",
         data=replace(before.data, augment=augment),
-        model=replace(before.model, speech=heard),
+        model=replace(before.model, speech=replace(_HEARD, specaugment=SpecAugmentConfig(warp=0.2))),
         train=TrainConfig(stages=(stage,), start_from="runs/speech/bundle"),
     )
 
