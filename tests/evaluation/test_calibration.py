@@ -13,6 +13,7 @@ from affetto.evaluation.calibration import (
     aurc,
     calibration_gap,
     ece,
+    fit_strengths,
     fit_temperature,
     fit_vector_scaling,
     nll,
@@ -95,6 +96,46 @@ def test_no_other_temperature_serves_the_harder_half_of_the_people_better(n_peop
         assert harder_half(logits, targets, people, other) >= best - 1e-9
     if n_people == 5:
         assert found > 1.1 * fit_temperature(logits, targets)
+
+
+def experts(n_people=5, seed=0):
+    """Log-probabilities [3 N 4] of a good expert, a poor one and one that guesses; classes; whose the items are."""
+    rng = np.random.default_rng(seed)
+    n = 60 * n_people
+    truth = rng.integers(4, size=n)
+    skill = np.repeat(np.linspace(0.2, 2.0, n_people), 60)[:, None]  # the first person is hardest
+    sharpness = [2.0, 0.7, 0.0]
+    logits = [
+        rng.standard_normal((n, 4)) + s * skill * np.eye(4)[truth] if s else rng.standard_normal((n, 4))
+        for s in sharpness
+    ]
+    log_shares = np.log([apply_temperature(values, 1.0) for values in logits])
+    return log_shares, truth, np.repeat([f"p{i}" for i in range(n_people)], 60)
+
+
+@pytest.mark.parametrize("n_people", [1, 2, 5])
+def test_no_other_strengths_serve_the_harder_half_of_the_people_better(n_people):
+    log_shares, truth, people = experts(n_people)
+    found = fit_strengths(log_shares, truth, people)
+    best = harder_half(np.tensordot(found, log_shares, 1), truth, people, 1.0)
+    rng = np.random.default_rng(1)
+    for spread in (0.02, 0.2, 1.0):
+        for _ in range(100):
+            other = np.maximum(found + spread * rng.standard_normal(3), 0.0)
+            worse = harder_half(np.tensordot(other, log_shares, 1), truth, people, 1.0)
+            assert worse >= best - 2e-4
+    assert found.min() >= 0.0
+
+
+def test_one_expert_is_given_its_temperature_and_one_who_guesses_nothing():
+    log_shares, truth, people = experts()
+    (alone,) = fit_strengths(log_shares[:1], truth, people)
+    assert alone == pytest.approx(1 / fit_temperature(log_shares[0], truth, people), rel=1e-3)
+    good, poor, guessing = fit_strengths(log_shares, truth, people)
+    assert good > poor > guessing
+    assert guessing < 0.05 * good
+    with pytest.raises(ValueError, match="no answers"):
+        fit_strengths(log_shares[:, :0], [])
 
 
 def test_people_with_few_items_count_as_one():

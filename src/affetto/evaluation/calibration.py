@@ -21,6 +21,8 @@ COLDEST, HOTTEST = 0.05, 20.0  # temperatures: beyond, the logits are wrong, not
 PULL = 10.0
 _FEWEST_OF_A_PERSON = 20  # items: the hardest of people with fewer are those with bad luck
 _SMALLEST = 1e-12  # probability that stands for an impossible one in a logarithm
+_NEWTON_STEPS = 200
+_HALVED_AFTER = 10  # Newton steps, after which they are half as long
 _STEPS = 60  # halvings of an interval: to the last bit of a double
 _SETTLED = 1e-9  # a step of vector scaling that is smaller changes no probability that anyone reads
 
@@ -100,16 +102,54 @@ def fit_temperature(
 
     def too_cold(temperature: float) -> bool:
         said = apply_temperature(scores, temperature)
-        losses = [nll(said[rows], shares[rows]) for rows in members]
-        harder_half = np.argsort(losses, kind="stable")[len(members) // 2 :]
         surplus = ((said - shares) * scores).sum(axis=1)
-        return sum(surplus[members[person]].mean() for person in harder_half) > 0
+        return sum(surplus[rows].mean() for rows in _harder_half(members, said, shares)[0]) > 0
 
     low, high = math.log(COLDEST), math.log(HOTTEST)
     for _ in range(_STEPS):
         middle = (low + high) / 2
         low, high = (middle, high) if too_cold(math.exp(middle)) else (low, middle)
     return math.exp((low + high) / 2)
+
+
+def fit_strengths(
+    log_shares: ArrayLike, targets: ArrayLike, people: Sequence[str | None] | None = None
+) -> Doubles:
+    """The exponents [V], none below 0, of a product of V experts that minimise the negative log-likelihood.
+
+    log_shares [V N C]: what each expert says of each item, as log-probabilities; the product is softmax of their sum
+    weighted by the exponents: a logarithmic opinion pool, stacked (Genest and Zidek 1986; Wolpert 1992). targets and
+    people as in `fit_temperature`: the loss is that of the harder half of the people, and convex. It has kinks where
+    that half changes, so Newton steps that keep above 0 (Bertsekas 1982) are shortened as they go on, and the best
+    point passed is taken.
+
+    Raises ValueError without items.
+    """
+    experts = np.asarray(log_shares, dtype=np.float64)
+    if not experts.shape[1]:
+        raise ValueError("no answers to fit strengths on")
+    shares = _shares(targets, experts[0])
+    members = _members(people, len(shares))
+    point = best = np.full(len(experts), 1 / len(experts))
+    least = math.inf
+    for count in range(_NEWTON_STEPS):
+        said = apply_temperature(np.tensordot(point, experts, 1), 1.0)
+        hardest, loss = _harder_half(members, said, shares)
+        if loss < least:
+            best, least = point, loss
+        weight = np.zeros(len(shares))
+        for rows in hardest:
+            weight[rows] = 1 / len(rows)
+        means = np.einsum("vnc,nc->vn", experts, said)
+        slope = (means - np.einsum("vnc,nc->vn", experts, shares)) @ weight
+        spread = np.einsum("vnc,nc,wnc->nvw", experts, said, experts)
+        curvature = np.tensordot(weight, spread - np.einsum("vn,wn->nvw", means, means), 1)
+        free = (point > 0) | (slope < 0)
+        step = np.zeros_like(point)
+        step[free] = np.linalg.solve(curvature[free][:, free] + _SMALLEST * np.eye(free.sum()), slope[free])
+        step /= max(1.0, np.abs(step).max())  # farther than that the curvature holds no longer
+        point = np.maximum(point - step / (1 + count / _HALVED_AFTER), 0.0)
+    return best
 
 
 def apply_vector_scaling(logits: ArrayLike, scale: ArrayLike, bias: ArrayLike) -> Doubles:
@@ -235,6 +275,15 @@ def _members(people: Sequence[str | None] | None, items: int) -> list[NDArray[np
     found = [np.flatnonzero(names == name) for name in known]
     others = np.flatnonzero(~np.isin(names, known))
     return [*found, others] if len(others) else found
+
+
+def _harder_half(
+    members: Sequence[NDArray[np.int64]], said: Doubles, shares: Doubles
+) -> tuple[list[NDArray[np.int64]], float]:
+    """The items of each of those people on whom what was said [N C] is worst, and their mean loss."""
+    losses = np.array([nll(said[rows], shares[rows]) for rows in members])
+    hardest = np.argsort(losses, kind="stable")[len(members) // 2 :]
+    return [members[person] for person in hardest], float(losses[hardest].mean())
 
 
 def _shares(targets: ArrayLike, values: Doubles) -> Doubles:

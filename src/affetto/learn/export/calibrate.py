@@ -8,8 +8,9 @@ temperatures only where it foresees people better on whom it was not fitted.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -41,6 +42,30 @@ class Labelled:
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
     person: str | None = None
     composed: bool = False
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the views said of N items by a subset of modalities: logits [N C] by view, with the vote; targets [N C]
+    as in `Labelled`, the people, and whether no item was composed."""
+
+    subset: tuple[str, ...]
+    logits: Mapping[str, np.ndarray]
+    targets: np.ndarray
+    people: Sequence[str | None]
+    whole: bool
+
+    def whose(self, view: str) -> Sequence[str | None]:
+        """Whose each item is to a view: of what was composed, only the speech is the person's."""
+        hears = view == "speech" or (view not in self.subset and "speech" in self.subset)
+        return self.people if self.whole or hears else [None] * len(self.people)
+
+
+class Runner(Protocol):
+    """A model whose fusion can be asked again and again: `Parts`, or one in torch."""
+
+    def fuse(self, tracks: Mapping[str, Track]) -> Mapping[str, np.ndarray]:
+        """Encoded Tracks of one item to logits [1 C] by `task.view`."""
 
 
 def fit_calibration(
@@ -107,58 +132,74 @@ def _by_subset(
     tracks: Sequence[Mapping[str, Track]],
     coverage: float,
 ) -> dict[str, Calibration]:
-    found = {}
-    for subset in subsets(runner.modalities):
+    return {
+        subset_key(subset): (
+            _single_label(said, coverage)
+            if task.kind == "single-label"
+            else _multi_label(task, said.logits[VOTE], said.targets)
+        )
+        for subset, said in said_by_subset(
+            task.name, task.views, runner, items, tracks, subsets(runner.modalities), _FEWEST
+        )
+    }
+
+
+def said_by_subset(
+    task: str,
+    views: Sequence[str],
+    runner: Runner,
+    items: Sequence[Labelled],
+    tracks: Sequence[Mapping[str, Track]],
+    asked: Sequence[tuple[str, ...]],
+    fewest: int,
+) -> Iterator[tuple[tuple[str, ...], Said]]:
+    """What a model says of held-out items by each of the subsets `asked` that has `fewest` of them or more.
+
+    Items that have just these modalities come before those of which the rest must be left out. `tracks` are the
+    items, encoded.
+    """
+    for subset in asked:
         able = [
             row
             for row, item in enumerate(items)
-            if task.name in item.targets and all(name in tracks[row] for name in subset)
+            if task in item.targets and all(name in tracks[row] for name in subset)
         ]
-        # Items as they come before items of which the rest must be left out.
         exact = [row for row in able if len(tracks[row]) == len(subset)]
-        rows = exact if len(exact) >= _FEWEST else able
-        if len(rows) >= _FEWEST:
-            answers = [runner.fuse({name: tracks[row][name] for name in subset}) for row in rows]
-            targets = np.stack([items[row].targets[task.name] for row in rows])
-            views = [view for view in (*task.views, VOTE) if view in subset or view in ("fused", VOTE)]
-            logits = {v: np.stack([answer[f"{task.name}.{v}"][0] for answer in answers]) for v in views}
-            people = [items[row].person for row in rows]
-            whole = not any(items[row].composed for row in rows)
-            whose = {v: people if whole or _hears(v, subset) else [None] * len(rows) for v in views}
-            found[subset_key(subset)] = (
-                _single_label(logits, targets, whose, whole, coverage)
-                if task.kind == "single-label"
-                else _multi_label(task, logits[VOTE], targets)
-            )
-    return found
+        rows = exact if len(exact) >= fewest else able
+        if len(rows) < fewest:
+            continue
+        answers = [runner.fuse({name: tracks[row][name] for name in subset}) for row in rows]
+        heard = [view for view in (*views, VOTE) if view in subset or view in ("fused", VOTE)]
+        yield (
+            subset,
+            Said(
+                subset,
+                {view: np.stack([answer[f"{task}.{view}"][0] for answer in answers]) for view in heard},
+                np.stack([items[row].targets[task] for row in rows]),
+                [items[row].person for row in rows],
+                whole=not any(items[row].composed for row in rows),
+            ),
+        )
 
 
-def _single_label(
-    logits: Mapping[str, np.ndarray],
-    targets: np.ndarray,
-    whose: Mapping[str, Sequence[str | None]],
-    whole: bool,
-    coverage: float,
-) -> Calibration:
+def _single_label(said: Said, coverage: float) -> Calibration:
     """The vote decides for all views, so that what a modality said and the answer do not part. Items that are not
     `whole` are of several people, of whom none can be left out, and keep to temperatures."""
-    temperatures = {view: fit_temperature(values, targets, whose[view]) for view, values in logits.items()}
+    logits, targets = said.logits, said.targets
+    temperatures = {
+        view: fit_temperature(values, targets, said.whose(view)) for view, values in logits.items()
+    }
     vectors = {}
-    said = apply_temperature(logits[VOTE], temperatures[VOTE])
-    if whole and prefers_vectors(logits[VOTE], targets, whose[VOTE]):
+    shares = apply_temperature(logits[VOTE], temperatures[VOTE])
+    if said.whole and prefers_vectors(logits[VOTE], targets, said.people):
         fitted = {view: fit_vector_scaling(values, targets) for view, values in logits.items()}
         vectors = {view: VectorScale(scale=tuple(s), bias=tuple(b)) for view, (s, b) in fitted.items()}
-        said = apply_vector_scaling(logits[VOTE], *fitted[VOTE])
+        shares = apply_vector_scaling(logits[VOTE], *fitted[VOTE])
     return Calibration(
         temperatures=temperatures,
         vectors=vectors,
-        abstain_below=min(1.0, threshold_for_coverage(said.max(axis=1), coverage)),
+        abstain_below=min(1.0, threshold_for_coverage(shares.max(axis=1), coverage)),
     )
-
-
-def _hears(view: str, subset: Collection[str]) -> bool:
-    """Whether a view of a subset of modalities has speech in it: of what was composed, the person's only part."""
-    return view == "speech" or (view not in subset and "speech" in subset)
 
 
 def prefers_vectors(logits: np.ndarray, targets: np.ndarray, people: Sequence[str | None]) -> bool:

@@ -14,6 +14,7 @@ from affetto.data.manifest import Corpus
 from affetto.learn.config import ModelConfig
 from affetto.learn.export.calibrate import Labelled, fit_calibration, refitted, without_vectors
 from affetto.learn.export.card import Card
+from affetto.learn.export.stacking import fit_votes
 from affetto.learn.export.voice import fit_voice
 from affetto.learn.export.writer import Facts, load_config, with_calibration, write_bundle
 from affetto.learn.training.loop import FitResult
@@ -39,7 +40,8 @@ def deliver(
     *,
     version: str = "1",
 ) -> Bundle:
-    """Write the run's bundle, calibrated per precision and subset of modalities on its validation clips.
+    """Write the run's bundle, its votes fitted anew to its validation clips where they are enough, and calibrated on
+    them per precision and subset of modalities.
 
     Without validation clips int8 takes its scales from training clips; the bundle is not calibrated, and says
     so. A run that began with a bundle leaves what it did not touch: its other corpora, reserved people and
@@ -51,6 +53,8 @@ def deliver(
     alike = base is not None and _without_tasks(load_config(base)) == _without_tasks(result.config.model)
     untouched = _untouched(result, base.info) if base is not None and alike else ()
     alone, composed = _chosen(result, clips, "validation")
+    items = _labelled(result, alone, composed)
+    fit_votes(result.recogniser, items)
     rng = generator(result.config.seed, "export")
     source = composed or alone or _chosen(result, clips, "train")[0]
     examples = [source[i] for i in rng.permutation(len(source))[:EXAMPLES]]
@@ -68,13 +72,18 @@ def deliver(
     )
     if not alone:
         return bundle
-    tasks = result.config.model.tasks
-    items = [
+    calibration = refitted(bundle.info.calibration, fit_calibration(bundle, items))
+    voice = None if "speech" in untouched else _fitted_voice(result, clips, bundle)
+    return with_calibration(bundle, out, calibration, _card(result), voice)
+
+
+def _labelled(result: FitResult, alone: Sequence[Clip], composed: Sequence[Clip]) -> list[Labelled]:
+    return [
         Labelled(
             result.cache.inputs(clip),
             {
                 task.name: target
-                for task in tasks
+                for task in result.config.model.tasks
                 if task.kind != "dimension" and (target := target_of(clip, task)) is not None
             },
             person(clip),
@@ -83,9 +92,6 @@ def deliver(
         for some, of_several in ((alone, False), (composed, True))
         for clip in some
     ]
-    calibration = refitted(bundle.info.calibration, fit_calibration(bundle, items))
-    voice = None if "speech" in untouched else _fitted_voice(result, clips, bundle)
-    return with_calibration(bundle, out, calibration, _card(result), voice)
 
 
 def _known_calibration(base: BundleInfo) -> dict[str, dict[str, dict[str, Calibration]]]:

@@ -3,12 +3,13 @@
 A vote is built as `Name(views, kind)` and is called with logits [B C] and presence [B] by view. It gives the
 merged logits [B C] and the weights [B V] in the order of `views`, or None where it has none to report. For
 single-label tasks the merged logits are log-probabilities up to a constant per row. One that has `weigh` is
-told after training how well each view did on the validation clips.
+told after training how well each view did on the validation clips; one that has `trust`, at delivery, which
+exponents serve held-out people best.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,12 @@ class LearnedVote(nn.Module):
         if self.kind == "single-label":
             return (strengths[..., None] * F.log_softmax(stacked, dim=-1)).sum(dim=1), shares
         return (shares[..., None] * stacked).sum(dim=1), shares
+
+    def trust(self, subset: Collection[str], strengths: Mapping[str, float]) -> None:
+        """Set the exponents of the views for a subset of modalities; a view without one is not heard there."""
+        row = sum(2**bit for bit, name in enumerate(self.modalities) if name in subset)
+        with torch.no_grad():
+            self.table[row] = torch.tensor([strengths.get(view, 0.0) for view in self.views])
 
     def _strengths(self, present: Presence) -> Tensor:
         there = _stack_presence(present, self.views)
