@@ -77,7 +77,7 @@ STILL = (
     *(f"heads.digit.{name}" for name in ALL[1:]),
 )
 GALLERY_EACH, SHARE = 100, 0.1
-ROUNDS = 5
+ROUNDS = 7
 
 
 def model_config(loss: ContrastiveConfig) -> ModelConfig:

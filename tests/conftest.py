@@ -11,6 +11,7 @@ import functools
 import getpass
 import hashlib
 import io
+import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,9 @@ PICTURE = 32
 SENTENCES = ("I am so happy to see you", "leave me alone", "what is that over there", "it rained all day")
 SUBSETS = ("speech", "text", "vision", "speech+text", "speech+vision", "text+vision", "speech+text+vision")
 
+
+# The tests' models are so small that threads only wait for each other, most of all where the cores are busy.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Runs in the background inherit that interrupts are ignored; tests of interruption send them.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -42,7 +42,11 @@ def fusion(name: str, modalities: tuple[str, ...] = MODALITIES) -> nn.Module:
     reader = [language_model()] if "backbone" in asked else []
     made = form(modalities, DIM, *reader, dropout=0.0, **sizes).eval()
     for parameter_name, parameter in made.named_parameters():
-        if parameter_name.endswith(".gate") or "modulation" in parameter_name:
+        if (
+            parameter_name.endswith(".gate")
+            or "modulation" in parameter_name
+            or "reliability" in parameter_name
+        ):
             nn.init.constant_(parameter, 0.7)
     return made
 

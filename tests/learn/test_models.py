@@ -120,7 +120,8 @@ class TestEveryFusion:
     def test_everything_that_should_learn_gets_a_gradient(self, fusion: str, subset: tuple[str, ...]) -> None:
         model = build_recogniser(config(fusion)).train()
         for name, parameter in model.named_parameters():
-            if name.endswith("gate"):  # begins shut, and then nothing behind it learns in the first step
+            # What begins at zero lets nothing behind it learn in the first step.
+            if name.endswith("gate") or ".reliability." in name:
                 nn.init.constant_(parameter, 0.5)
         whole = inputs(media())
         output = model({name: whole[name] for name in subset})
@@ -150,7 +151,7 @@ def should_learn(name: str, subset: tuple[str, ...]) -> bool:
     named = [m for m in MODALITIES if m in parts]
     if "absent" in parts:
         return named[0] not in subset
-    if parts[1] in ("quality", "reliability", "modulation", "query", "key", "score") and len(subset) == 1:
+    if parts[1] in ("modulation", "query", "key", "score") and len(subset) == 1:
         return False  # of what weighs modalities against each other, or lets one change another
     if parts[1] == "readers" and ("norms" in parts or "feeds" in parts):
         return parts[2] in subset  # mult: what comes after the reading, of the modality that reads

@@ -8,18 +8,18 @@ import torch
 from torch import nn
 
 from affetto.learn.fusion.views import FUSED, PerModality, UnimodalViews, Views
-from affetto.learn.layers.attention import masked_softmax
 from affetto.learn.layers.pooling import masked_statistics
 from affetto.records import Track
 
 
 class Adaptive(nn.Module):
-    """fused = sum of a_m tanh(W_m x_m),  a = softmax of r_m over those present,  r_m = u_m . gelu(U_m [mu; sigma]).
+    """fused = gelu(norm(sum of a_m W_m x_m)),  a_m = 2 sigmoid(r_m),  r_m = u_m . gelu(U_m norm([mu; sigma])).
 
     mu, sigma: [B D], mean and deviation over time of the modality's own Track, which show noise that the
     pooled vector x_m [B D] was trained to overlook; r, a: [B M]. What a modality is worth depends on nothing
     but its own quality, as in Zhang et al. 2023, "Provable Dynamic Fusion for Low-Quality Multimodal Data"
-    (there an energy of the modality's answer, here an estimate from its input). `weights` are a.
+    (there an energy of the modality's answer, here an estimate from its input). r begins at zero, and the form
+    as `add`. `weights` are a, normalised over the modalities present.
     """
 
     vote = FUSED
@@ -29,15 +29,20 @@ class Adaptive(nn.Module):
         self.views = (FUSED, *modalities)
         self.unimodal = UnimodalViews(modalities, dim, dropout=dropout)
         self.features = PerModality(modalities, dim, dim)
+        self.norm = nn.LayerNorm(2 * dim)
         self.quality = PerModality(modalities, 2 * dim, dim)
-        self.reliability = PerModality(modalities, dim, 1)
         self.dropout = nn.Dropout(dropout)
+        self.reliability = PerModality(modalities, dim, 1)
+        for parameter in self.reliability.parameters():
+            nn.init.zeros_(parameter)
+        self.out = nn.Sequential(nn.LayerNorm(dim), nn.GELU(), nn.Dropout(dropout))
 
     def forward(self, tracks: Mapping[str, Track]) -> Views:
         """Tracks [B T D] by modality; a missing key is an absent modality."""
         heard = self.unimodal(tracks)
         statistics = [masked_statistics(track.values, track.mask) for track in heard.tracks.values()]
-        quality = nn.functional.gelu(self.quality(torch.stack(statistics, dim=1)))
-        shares = masked_softmax(self.reliability(quality)[..., 0], heard.there)
-        said = shares[..., None] * torch.tanh(self.features(heard.stacked))
-        return heard.with_fused(self.dropout(said.sum(dim=1)), Track(said, heard.there), shares)
+        quality = nn.functional.gelu(self.quality(self.norm(torch.stack(statistics, dim=1))))
+        trust = 2 * torch.sigmoid(self.reliability(self.dropout(quality))[..., 0]) * heard.there
+        said = trust[..., None] * self.features(heard.stacked)
+        shares = trust / trust.sum(dim=1, keepdim=True).clamp(min=1e-6)
+        return heard.with_fused(self.out(said.sum(dim=1)), Track(said, heard.there), shares)
