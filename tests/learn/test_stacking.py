@@ -82,6 +82,18 @@ def test_what_hears_all_together_is_trusted_where_it_alone_is_right(model: Recog
     assert max(speech, vision) < 0.1
 
 
+def test_answers_without_any_doubt_leave_finite_exponents(model: Recogniser) -> None:
+    with torch.no_grad():
+        for head in model.heads["emotion"].values():
+            for parameter in head.parameters():
+                parameter *= 1e4
+    some = held_out(model, 200, "speech", "vision")
+    fit_votes(model, some)
+    fused, speech, vision = model.votes["emotion"].table[0b11].tolist()
+    assert np.isfinite([fused, speech, vision]).all()
+    assert min(speech, vision) > 0
+
+
 @pytest.mark.parametrize("change", ["few", "alone"])
 def test_without_enough_items_of_several_modalities_votes_stay(model: Recogniser, change: str) -> None:
     some = held_out(model, 199 if change == "few" else 200, "vision")

@@ -133,12 +133,12 @@ def _by_subset(
     coverage: float,
 ) -> dict[str, Calibration]:
     return {
-        subset_key(subset): (
+        subset_key(said.subset): (
             _single_label(said, coverage)
             if task.kind == "single-label"
             else _multi_label(task, said.logits[VOTE], said.targets)
         )
-        for subset, said in said_by_subset(
+        for said in said_by_subset(
             task.name, task.views, runner, items, tracks, subsets(runner.modalities), _FEWEST
         )
     }
@@ -152,7 +152,7 @@ def said_by_subset(
     tracks: Sequence[Mapping[str, Track]],
     asked: Sequence[tuple[str, ...]],
     fewest: int,
-) -> Iterator[tuple[tuple[str, ...], Said]]:
+) -> Iterator[Said]:
     """What a model says of held-out items by each of the subsets `asked` that has `fewest` of them or more.
 
     Items that have just these modalities come before those of which the rest must be left out. `tracks` are the
@@ -170,15 +170,12 @@ def said_by_subset(
             continue
         answers = [runner.fuse({name: tracks[row][name] for name in subset}) for row in rows]
         heard = [view for view in (*views, VOTE) if view in subset or view in ("fused", VOTE)]
-        yield (
+        yield Said(
             subset,
-            Said(
-                subset,
-                {view: np.stack([answer[f"{task}.{view}"][0] for answer in answers]) for view in heard},
-                np.stack([items[row].targets[task] for row in rows]),
-                [items[row].person for row in rows],
-                whole=not any(items[row].composed for row in rows),
-            ),
+            {view: np.stack([answer[f"{task}.{view}"][0] for answer in answers]) for view in heard},
+            np.stack([items[row].targets[task] for row in rows]),
+            [items[row].person for row in rows],
+            whole=not any(items[row].composed for row in rows),
         )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from affetto.evaluation.calibration import apply_temperature, fit_strengths, fit_temperature
+from affetto.evaluation.calibration import fit_strengths, fit_temperature
 from affetto.learn.export.calibrate import Labelled, Said, said_by_subset
 from affetto.learn.export.parts import Inputs, padded, subsets
 from affetto.learn.models.recogniser import VOTE, Recogniser
@@ -45,16 +45,18 @@ def fit_votes(recogniser: Recogniser, items: Sequence[Labelled]) -> None:
     tracks = [runner.encode(item.inputs) for item in items]
     for task, vote in votes.items():
         several = [subset for subset in subsets(vote.modalities) if len(subset) > 1]
-        for subset, said in said_by_subset(task, vote.views, runner, items, tracks, several, _FEWEST):
-            vote.trust(subset, _exponents(said))
+        for said in said_by_subset(task, vote.views, runner, items, tracks, several, _FEWEST):
+            vote.trust(said.subset, _exponents(said))
 
 
 def _exponents(said: Said) -> dict[str, float]:
     """By view: a / T_m for those of modalities, b / T for what hears several."""
     temperatures, log_shares = {}, {}
-    for view in said.logits.keys() - {VOTE}:
-        temperatures[view] = fit_temperature(said.logits[view], said.targets, said.whose(view))
-        log_shares[view] = np.log(apply_temperature(said.logits[view], temperatures[view]))
+    for view in said.logits:
+        if view != VOTE:
+            temperatures[view] = fit_temperature(said.logits[view], said.targets, said.whose(view))
+            scaled = torch.from_numpy(said.logits[view]).double() / temperatures[view]
+            log_shares[view] = scaled.log_softmax(dim=1).numpy()
     product = np.sum([log_shares[view] for view in said.subset], axis=0)
     together = [view for view in log_shares if view not in said.subset]
     fitted = fit_strengths([product, *(log_shares[v] for v in together)], said.targets, said.whose(VOTE))
