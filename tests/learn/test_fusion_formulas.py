@@ -367,8 +367,8 @@ def test_adaptive() -> None:
         r = {}
         for m, x in steps(whole, row).items():
             deviation = x.var(dim=0, unbiased=False).clamp(min=1e-6).sqrt()
-            normed = form.norm(torch.cat([x.mean(dim=0), deviation]))
-            r[m] = form.reliability.maps[m](F.gelu(form.quality.maps[m](normed)))[0]
+            hidden = F.gelu(form.quality.maps[m](torch.cat([x.mean(dim=0), deviation])))
+            r[m] = form.reliability.maps[m](hidden)[0]
         a = {m: 2 / (1 + torch.exp(-value)) for m, value in r.items()}
         said = {m: a[m] * form.features.maps[m](v) for m, v in pooled(views, row).items()}
         check(views, row, F.gelu(form.out[0](sum(said.values()))), {m: a[m] / sum(a.values()) for m in a})
@@ -440,5 +440,5 @@ def test_adaptive_listens_less_to_noise() -> None:
     given, truth, noisy = clips(400)
     views = form(given)
     drowned = views.weights[torch.arange(400), 1 + noisy]
-    assert drowned.mean() < 0.4
+    assert drowned.mean() < 0.1
     assert (head(views.vectors[FUSED]).argmax(dim=1) == truth).float().mean() > 0.95

@@ -24,7 +24,7 @@ from affetto.learn.export.parts import Inputs, padded, subsets
 from affetto.learn.models.recogniser import VOTE, Recogniser
 from affetto.records import Track
 
-_FEWEST = 200  # items: an exponent for each view, from fewer, is noise
+_FEWEST = 200  # items: exponents from fewer are noise
 
 
 def fit_votes(recogniser: Recogniser, items: Sequence[Labelled]) -> None:

@@ -13,7 +13,7 @@ from affetto.records import Track
 
 
 class Adaptive(nn.Module):
-    """fused = gelu(norm(sum of a_m W_m x_m)),  a_m = 2 sigmoid(r_m),  r_m = u_m . gelu(U_m norm([mu; sigma])).
+    """fused = gelu(norm(sum of a_m W_m x_m)),  a_m = 2 sigmoid(r_m),  r_m = u_m . gelu(U_m [mu; sigma]).
 
     mu, sigma: [B D], mean and deviation over time of the modality's own Track, which show noise that the
     pooled vector x_m [B D] was trained to overlook; r, a: [B M]. What a modality is worth depends on nothing
@@ -29,9 +29,7 @@ class Adaptive(nn.Module):
         self.views = (FUSED, *modalities)
         self.unimodal = UnimodalViews(modalities, dim, dropout=dropout)
         self.features = PerModality(modalities, dim, dim)
-        self.norm = nn.LayerNorm(2 * dim)
         self.quality = PerModality(modalities, 2 * dim, dim)
-        self.dropout = nn.Dropout(dropout)
         self.reliability = PerModality(modalities, dim, 1)
         for parameter in self.reliability.parameters():
             nn.init.zeros_(parameter)
@@ -41,8 +39,8 @@ class Adaptive(nn.Module):
         """Tracks [B T D] by modality; a missing key is an absent modality."""
         heard = self.unimodal(tracks)
         statistics = [masked_statistics(track.values, track.mask) for track in heard.tracks.values()]
-        quality = nn.functional.gelu(self.quality(self.norm(torch.stack(statistics, dim=1))))
-        trust = 2 * torch.sigmoid(self.reliability(self.dropout(quality))[..., 0]) * heard.there
+        quality = nn.functional.gelu(self.quality(torch.stack(statistics, dim=1)))
+        trust = 2 * torch.sigmoid(self.reliability(quality)[..., 0]) * heard.there
         said = trust[..., None] * self.features(heard.stacked)
         shares = trust / trust.sum(dim=1, keepdim=True).clamp(min=1e-6)
         return heard.with_fused(self.out(said.sum(dim=1)), Track(said, heard.there), shares)
