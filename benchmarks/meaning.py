@@ -3,6 +3,7 @@
     python benchmarks/meaning.py digits --data DIR --embedding embedding_model.onnx -o meaning.jsonl
     python benchmarks/meaning.py digits --data DIR -o scratch.jsonl --losses symmetric --pairs 3 --seeds 1
     python benchmarks/meaning.py teacher --data DIR --embedding embedding_model.onnx -o teacher.jsonl
+    python benchmarks/meaning.py labelled --data DIR --embedding embedding_model.onnx -o labelled.jsonl --pairs 3
     python benchmarks/meaning.py cache --rows 4096 --chunk 128
     python benchmarks/meaning.py show -o meaning.jsonl
 
@@ -20,9 +21,10 @@ it the speech tower learns from nothing, as the experiment does it.
 
 Every training is one line of the output, and is not repeated: an interrupted run goes on.
 
-teacher: a tenth of the spoken digits is paired with pictures. From scratch, all towers learn from these pairs
-alone. The teacher learns words and pictures without any speech; its towers are kept, and the student learns
-speech from the same tenth: with the contrastive loss alone, or with the teacher's view of the pictures too.
+teacher: a tenth of the spoken digits is paired with pictures, one each, and nothing more is known of them. Without
+a teacher, both towers learn from these pairs alone. The teacher learns words and pictures without any speech; its
+towers are kept, and the student learns speech from the same tenth: with the contrastive loss alone, or with the
+teacher's view of the pictures too. labelled: the same where it is known which digit each pair is, and so its word.
 
 cache: time and memory of a step of 4,096 clips with the gradient cache, against plain steps for as many clips.
 """
@@ -33,15 +35,16 @@ import argparse
 import json
 import resource
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from parts.digits import Digits, Drawn, Pool, batch_of, by_digit, draw, load, vision_track
+from parts.digits import Digits, Drawn, Pool, batch_of, by_digit, draw, draw_pairs, load, vision_track
 from parts.fitting import fit
 from parts.lines import append_line, read_lines
 from torch import Tensor
@@ -77,6 +80,7 @@ STILL = (
     *(f"heads.digit.{name}" for name in ALL[1:]),
 )
 GALLERY_EACH, SHARE = 100, 0.1
+ALONE = 600  # steps without a teacher: of 200, 600 and 1,400 the best
 ROUNDS = 7
 
 
@@ -136,22 +140,21 @@ class Still:
 def train(
     data: Digits,
     recogniser: Recogniser,
-    pool: Pool,
+    rows: Callable[[], Drawn],
     loss: ContrastiveConfig,
-    modalities: Sequence[str],
+    compared: Sequence[str],
     steps: int,
-    rows: int,
     *,
     still: Still | None = None,
 ) -> None:
     """One stage. `still`: the towers of words and pictures, which then do not learn, and are compared with all
     the same."""
     trunk = ("fusion.trunk",) if loss.loss == "distance" else ()
-    frozen, compared = ((*STILL, *trunk), ALL) if still else ((), modalities)
+    frozen, modalities = ((*STILL, *trunk), ALL[:1]) if still else ((), compared)
     towers, tasks = towers_of(recogniser), model_config(loss).tasks
 
     def loss_of(step: int) -> Tensor:
-        drawn = draw(data, pool, rows)
+        drawn = rows()
         batch = batch_of(data, drawn, modalities)
         output = recogniser(batch.inputs)
         beside = still.beside(output, drawn) if still else output
@@ -217,8 +220,8 @@ class Pictures:
         torch.manual_seed(seed)
         recogniser = self._data.voices.build(model_config(LOSSES[loss]))
         if (loss, seed) not in self._known:
-            pool, length = pool_without(self._data, ()), self._length
-            train(self._data, recogniser, pool, LOSSES[loss], ALL[1:], length.pictures, length.rows)
+            rows = partial(draw, self._data, pool_without(self._data, ()), self._length.rows)
+            train(self._data, recogniser, rows, LOSSES[loss], ALL[1:], self._length.pictures)
             weights = {name: value.clone() for name, value in recogniser.state_dict().items()}
             self._known[loss, seed] = weights, Still(self._data, recogniser)
         weights, still = self._known[loss, seed]
@@ -232,33 +235,39 @@ def run_digits(
     """Voices brought to words and pictures by one loss, measured on two people whom training never heard."""
     recogniser, still = pictures.of(loss, seed)
     torch.manual_seed(seed)
-    pool = pool_without(data, held_out)
-    train(data, recogniser, pool, LOSSES[loss], ALL[:1], length.voices, length.rows, still=still)
+    rows = partial(draw, data, pool_without(data, held_out), length.rows)
+    train(data, recogniser, rows, LOSSES[loss], ALL, length.voices, still=still)
     return figures(data, recogniser, still, held_out)
 
 
 def run_teacher(
-    data: Digits, pictures: Pictures, held_out: Sequence[str], seed: int, length: Length
+    data: Digits, pictures: Pictures, held_out: Sequence[str], seed: int, length: Length, *, labelled: bool
 ) -> dict[str, dict[str, float]]:
     """The student without a teacher, on its towers, and with its view of the pictures."""
     torch.manual_seed(seed)
-    known = pool_without(data, held_out)
-    few = [clips[torch.randperm(len(clips))[: round(SHARE * len(clips))]] for clips in known.clips]
-    own = [pictures[torch.randperm(len(pictures))[: len(clips)]]
-           for pictures, clips in zip(known.pictures, few, strict=True)]  # fmt: skip  # as many as clips
-    pool, found = Pool(few, own), {}
+    pool, found = a_tenth(pool_without(data, held_out)), {}
+    if labelled:
+        rows, compared, loss = partial(draw, data, pool, length.rows), ALL, ContrastiveConfig()
+    else:
+        rows = partial(draw_pairs, pool, length.rows)
+        compared, loss = ("speech", "vision"), ContrastiveConfig(positives="item")
     alone = data.voices.build(digits().model)
-    train(data, alone, pool, ContrastiveConfig(), ALL, length.pictures, length.rows)
+    train(data, alone, rows, loss, compared, ALONE)
     found["no teacher"] = figures(data, alone, Still(data, alone), held_out)
-    for name, loss in (
-        ("teacher's towers", ContrastiveConfig()),
-        ("teacher's towers + KD", ContrastiveConfig(distillation=1.0)),
-    ):
+    for name, distillation in (("teacher's towers", 0.0), ("teacher's towers + KD", 1.0)):
         student, still = pictures.of("symmetric", seed)
         torch.manual_seed(seed)
-        train(data, student, pool, loss, ALL[:1], length.voices, length.rows, still=still)
+        told = replace(loss, distillation=distillation)
+        train(data, student, rows, told, compared, length.voices, still=still)
         found[name] = figures(data, student, still, held_out)
     return found
+
+
+def a_tenth(known: Pool) -> Pool:
+    """A tenth of the clips of each digit, and as many pictures of it."""
+    clips = [own[torch.randperm(len(own))[: round(SHARE * len(own))]] for own in known.clips]
+    both = zip(known.pictures, clips, strict=True)
+    return Pool(clips, [own[torch.randperm(len(own))[: len(few)]] for own, few in both])
 
 
 def step_cost(rows: int, chunk: int) -> dict[str, Any]:
@@ -306,7 +315,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["digits", "teacher", "cache", "show"])
+    parser.add_argument("what", choices=["digits", "teacher", "labelled", "cache", "show"])
     parser.add_argument("--data", type=Path)
     parser.add_argument(
         "--embedding", type=Path, help="embedding_model.onnx of the package openwakeword 0.4.0"
@@ -335,7 +344,8 @@ def run(arguments: argparse.Namespace, data: Digits) -> None:
     speech = "embedding" if arguments.embedding else "scratch"
     done = {_key(line) for line in read_lines(arguments.output)}
     pairs = pairs_of(data)[:: max(15 // arguments.pairs, 1)][: arguments.pairs]
-    rows = ["no teacher"] if arguments.what == "teacher" else arguments.losses.split(";")
+    taught = arguments.what in ("teacher", "labelled")
+    rows = ["no teacher"] if taught else arguments.losses.split(";")
     pictures = Pictures(data, length)
     for seed in range(arguments.seeds):
         for row in rows:
@@ -344,8 +354,10 @@ def run(arguments: argparse.Namespace, data: Digits) -> None:
                 line |= asdict(length)
                 if _key(line) in done:
                     continue
-                if arguments.what == "teacher":
-                    for name, found in run_teacher(data, pictures, held_out, seed, length).items():
+                if taught:
+                    labelled = arguments.what == "labelled"
+                    rows_found = run_teacher(data, pictures, held_out, seed, length, labelled=labelled)
+                    for name, found in rows_found.items():
                         append_line(arguments.output, {**line, "row": name, "figures": found})
                 else:
                     found = run_digits(data, pictures, row, held_out, seed, length)

@@ -187,12 +187,14 @@ def vision_track(data: Digits, rows: Tensor, augmented: bool) -> Track:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Rows with a digit each: a clip, a word in a template and a picture of it, all by number [B]."""
+    """Rows with a digit each: a clip, a word in a template and a picture of it, all by number [B]; `told`: whether
+    training knows the digits."""
 
     classes: Tensor
     clips: Tensor
     templates: Tensor
     pictures: Tensor
+    told: bool = True
 
 
 def draw(data: Digits, pool: Pool, rows: int) -> Drawn:
@@ -204,6 +206,14 @@ def draw(data: Digits, pool: Pool, rows: int) -> Drawn:
         torch.randint(len(TEMPLATES), classes.shape),
         _of_each(pool.pictures, classes),
     )
+
+
+def draw_pairs(pool: Pool, rows: int) -> Drawn:
+    """At most so many clips of the pool, each once, with the picture that stands beside it; no digit is told."""
+    clips, pictures = torch.cat(pool.clips), torch.cat(pool.pictures)
+    classes = torch.repeat_interleave(torch.tensor([len(own) for own in pool.clips]))
+    chosen = torch.randperm(len(clips))[:rows]
+    return Drawn(classes[chosen], clips[chosen], torch.zeros_like(chosen), pictures[chosen], told=False)
 
 
 def batch_of(data: Digits, drawn: Drawn, modalities: Sequence[str]) -> Batch:
@@ -218,7 +228,7 @@ def batch_of(data: Digits, drawn: Drawn, modalities: Sequence[str]) -> Batch:
     if "vision" in modalities:
         inputs["vision"] = vision_track(data, drawn.pictures, True)
     target = functional.one_hot(drawn.classes, len(WORDS)).float()
-    return Batch(inputs, {"digit": target}, {"digit": torch.ones(len(target), dtype=torch.bool)})
+    return Batch(inputs, {"digit": target}, {"digit": torch.full((len(target),), drawn.told)})
 
 
 def _of_each(pool: Sequence[Tensor], classes: Tensor) -> Tensor:

@@ -129,7 +129,7 @@ def test_unknown_keys_are_refused_with_the_nearest(config, setting, path, neares
         ("train.stages.0.epochs=3", "train.stages.0: give exactly one of steps and epochs"),
         (
             "train.stages.1.contrastive.distillation=1",
-            "train.stages.1.contrastive: distillation goes from text and vision to speech, got speech, text",
+            "train.stages.1.contrastive: distillation goes from vision to speech, got speech, text",
         ),
         (
             "train.stages.0.contrastive.loss=sigmoid",

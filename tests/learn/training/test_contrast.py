@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from affetto.errors import ConfigError
+from affetto.errors import ConfigError, DataError
 from affetto.learn import losses
 from affetto.learn.config import ContrastiveConfig, FusionConfig, StageConfig, TaskConfig
 from affetto.learn.fusion.towers import Towers
@@ -131,6 +131,19 @@ def test_distillation_is_added_with_its_shares(towers_model, batch) -> None:
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_without_text_the_picture_of_a_clip_teaches_where_both_are_there(towers_model, batch) -> None:
+    recogniser = built(towers_model).eval()
+    speech = batch.inputs["speech"]
+    mute = Track(speech.values, speech.mask & (torch.arange(12) < 9)[:, None])
+    batch = replace(batch, inputs={"speech": mute, "vision": batch.inputs["vision"]})
+    output, scale = recogniser(batch.inputs), towers_of(recogniser).scale
+    heard, seen = output.embeddings["speech"][:9], output.embeddings["vision"]
+    taught = losses.distillation_loss(scale * heard @ seen.T, scale * seen[:9] @ seen.T, temperature=1.0)
+    pair = ("speech", "vision")
+    found = asked(recogniser, batch, pair, contrast=0.0, distillation=1.0)
+    assert found.item() == pytest.approx(taught.item(), rel=1e-3)  # small beside what cancels
+
+
 @pytest.mark.parametrize("chunk", [1, 5, 12])
 def test_chunks_give_the_loss_and_gradients_of_the_whole(towers_model, batch, chunk) -> None:
     # In evaluation mode: batch normalisation sees chunks in training, and says so.
@@ -208,3 +221,28 @@ def test_a_run_brings_modalities_together(
     first, *_, last = (record["loss"] for record in result.history)
     assert last < 0.9 * first
     assert "emotion.vision.uar" in result.scores  # the probes answer for the task
+
+
+@pytest.mark.parametrize("positives", ["item", "label"])
+def test_pairs_without_a_label_teach_where_positives_are_items(
+    make_config, towers_model, clips, cache, tmp_path, monkeypatch, positives
+) -> None:
+    monkeypatch.setattr(RunFolder, "write_curves", lambda *_: None)
+    train = [clip for clip in clips if clip.split == "train"]
+    heard, seen = ([clip for clip in train if getattr(clip, name)] for name in ("speech", "vision"))
+    pairs = [replace(a, vision=b.vision, labels={}) for a, b in zip(heard, seen, strict=False)]
+    stage = StageConfig(
+        "pairs", ("speech", "vision"), epochs=4, batch_size=16, lr=1e-2,
+        contrastive=ContrastiveConfig(positives=positives),
+    )  # fmt: skip
+    config = make_config(stage, model=towers_model)
+    if positives == "label":
+        with pytest.raises(DataError, match="no training clip has speech or vision and a label"):
+            fit(config, pairs, tmp_path, cache=cache)
+    else:
+        with pytest.raises(DataError, match="no training clip has speech and vision together, or"):
+            fit(config, [replace(clip, vision=None) for clip in pairs], tmp_path / "apart", cache=cache)
+        first, *_, last = (
+            record["loss"] for record in fit(config, pairs, tmp_path / "run", cache=cache).history
+        )
+        assert last < first

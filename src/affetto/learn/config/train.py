@@ -15,7 +15,8 @@ class ContrastiveConfig:
     loss:         "distance" is ||f_s - f_t||^2 + divergence * KL(p_s || p_t), with heads that teach ("linear").
     positives:    "label": whatever has the same class of the first task; "item": what stands in one clip.
     invariance:   share of a loss between two passes of the same clips, each augmented by itself; 0 has one pass.
-    distillation: share of KL(text's view of the pictures || speech's view of them): text and vision teach.
+    distillation: share of KL(a teacher's view of the pictures || speech's view of them). The teacher is the text of
+                  the clip or, in a stage without text, its picture.
     contrast:     share of the contrastive loss beside that.
     chunk:        rows encoded at a time; what is kept between is the embeddings alone (gradient cache).
     """

@@ -68,10 +68,7 @@ def contrastive(
         ).sum()
     if not config.distillation:
         return found
-    view = towers.scale * rows["vision"].values.T
-    taught = losses.distillation_loss(
-        rows["speech"].values @ view, rows["text"].values @ view, temperature=1.0
-    )
+    taught = _taught(output, towers.scale * rows["vision"].values.T, "text" if "text" in rows else "vision")
     return losses.distilled(found, taught, config.contrast, config.distillation)
 
 
@@ -161,6 +158,13 @@ def _pairwise(a: _Rows, b: _Rows, config: ContrastiveConfig, towers: Towers, ste
     if config.loss == "nt_xent":
         return losses.nt_xent(a.values, b.values, scale, positives)
     return losses.symmetric(a.values, b.values, scale, positives)
+
+
+def _taught(output: Output, view: Tensor, teacher: str) -> Tensor:
+    """How far speech is from seeing the batch's pictures, `view` [D N], as the `teacher` beside it does."""
+    there = output.present["speech"] & output.present[teacher]
+    heard, known = output.embeddings["speech"][there], output.embeddings[teacher][there]
+    return losses.distillation_loss(heard @ view, known @ view, temperature=1.0)
 
 
 def _distance(output: Output, task: str, pair: tuple[str, str], config: ContrastiveConfig) -> Tensor:

@@ -45,9 +45,10 @@ class StagePlan:
         self._strata = shares(self._train, self._task, stage.balance, weights)
         count = pair_count(self._train, self._task, stage.modalities) if stage.paired else len(self._train)
         if count == 0:
+            both = f" {' and '.join(stage.modalities)} together, or" if self._pairs_teach else ""
             raise DataError(
                 "nothing_to_predict",
-                f"stage {stage.name}: no training clip has {' or '.join(stage.modalities)} and a label of "
+                f"stage {stage.name}: no training clip has{both} {' or '.join(stage.modalities)} and a label of "
                 f"{', '.join(task.name for task in config.model.tasks)}; check the corpora of the run",
             )
         self._size = epoch_size(count, stage.batch_size)
@@ -108,8 +109,18 @@ class StagePlan:
     def _usable(self, clips: Iterable[Clip]) -> list[Clip]:
         evidence = [only_evidence(clip, self._stage.modalities) for clip in clips]
         if self._stage.distil is None and self._stage.objective == "supervised":
-            evidence = [c for c in evidence if any(_serves(c, task) for task in self.tasks)]
+            evidence = [
+                clip
+                for clip in evidence
+                if (self._pairs_teach and len(clip.modalities()) > 1)
+                or any(_serves(clip, task) for task in self.tasks)
+            ]
         return [clip for clip in evidence if clip.modalities()]
+
+    @property
+    def _pairs_teach(self) -> bool:
+        """Whether a clip teaches by what stands in it together, without a label."""
+        return self._stage.contrastive is not None and self._stage.contrastive.positives == "item"
 
     def _validation(self, clips: list[Clip]) -> list[Clip]:
         count = pair_count(clips, self._task, self._stage.modalities) if self._stage.paired else 0
