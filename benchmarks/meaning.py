@@ -80,7 +80,7 @@ STILL = (
     *(f"heads.digit.{name}" for name in ALL[1:]),
 )
 GALLERY_EACH, SHARE = 100, 0.1
-ALONE = 600  # steps without a teacher: of 200, 600 and 1,400 the best
+NO_TEACHER, ALONE = "no teacher", 600  # and its steps: of 200, 600 and 1,400 the best, in a trial
 ROUNDS = 7
 
 
@@ -251,15 +251,16 @@ def run_teacher(
     else:
         rows = partial(draw_pairs, pool, length.rows)
         compared, loss = ("speech", "vision"), ContrastiveConfig(positives="item")
+    known = ", labelled" if labelled else ""
     alone = data.voices.build(digits().model)
     train(data, alone, rows, loss, compared, ALONE)
-    found["no teacher"] = figures(data, alone, Still(data, alone), held_out)
+    found[NO_TEACHER + known] = figures(data, alone, Still(data, alone), held_out)
     for name, distillation in (("teacher's towers", 0.0), ("teacher's towers + KD", 1.0)):
         student, still = pictures.of("symmetric", seed)
         torch.manual_seed(seed)
         told = replace(loss, distillation=distillation)
         train(data, student, rows, told, compared, length.voices, still=still)
-        found[name] = figures(data, student, still, held_out)
+        found[name + known] = figures(data, student, still, held_out)
     return found
 
 
@@ -344,8 +345,8 @@ def run(arguments: argparse.Namespace, data: Digits) -> None:
     speech = "embedding" if arguments.embedding else "scratch"
     done = {_key(line) for line in read_lines(arguments.output)}
     pairs = pairs_of(data)[:: max(15 // arguments.pairs, 1)][: arguments.pairs]
-    taught = arguments.what in ("teacher", "labelled")
-    rows = ["no teacher"] if taught else arguments.losses.split(";")
+    first = {"teacher": NO_TEACHER, "labelled": f"{NO_TEACHER}, labelled"}
+    rows = [first[arguments.what]] if arguments.what in first else arguments.losses.split(";")
     pictures = Pictures(data, length)
     for seed in range(arguments.seeds):
         for row in rows:
@@ -354,14 +355,13 @@ def run(arguments: argparse.Namespace, data: Digits) -> None:
                 line |= asdict(length)
                 if _key(line) in done:
                     continue
-                if taught:
-                    labelled = arguments.what == "labelled"
-                    rows_found = run_teacher(data, pictures, held_out, seed, length, labelled=labelled)
-                    for name, found in rows_found.items():
-                        append_line(arguments.output, {**line, "row": name, "figures": found})
+                if arguments.what == "digits":
+                    found = {row: run_digits(data, pictures, row, held_out, seed, length)}
                 else:
-                    found = run_digits(data, pictures, row, held_out, seed, length)
-                    append_line(arguments.output, {**line, "figures": found})
+                    labelled = arguments.what == "labelled"
+                    found = run_teacher(data, pictures, held_out, seed, length, labelled=labelled)
+                for name, reached in found.items():
+                    append_line(arguments.output, {**line, "row": name, "figures": reached})
 
 
 def show(lines: Sequence[Mapping[str, Any]]) -> None:

@@ -80,7 +80,7 @@ def tiny_config() -> Any:
 
     return ModelConfig(
         dim=16,
-        speech=SpeechConfig(n_mels=16, normalise_seconds=0.05, channels=(4,), layers=0),
+        speech=SpeechConfig(n_mels=16, channels=(4,), layers=0),
         text=TextConfig(name="words", vocab_size=300, max_tokens=16, width=16),
         vision=VisionConfig(size=PICTURE, channels=(4,), blocks=1),
         fusion=FusionConfig(name="concat", vote="learned"),

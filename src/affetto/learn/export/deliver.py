@@ -137,15 +137,13 @@ def _without_tasks(model: ModelConfig) -> ModelConfig:
 
 def _untouched(result: FitResult, base: BundleInfo) -> tuple[str, ...]:
     """The modalities whose parts are those of the bundle that the run began with: no stage moved their encoders."""
-    stages = result.config.train.stages
-    return tuple(
+    moved = {
         name
-        for name in base.parts.modalities()
-        if not any(
-            name in stage.modalities and not {"encoders", f"encoders.{name}"} & set(stage.freeze)
-            for stage in stages
-        )
-    )
+        for stage in result.config.train.stages
+        for name in stage.modalities
+        if not {"encoders", f"encoders.{name}"} & set(stage.freeze)
+    }
+    return tuple(name for name in base.parts.modalities() if name not in moved)
 
 
 def _part_files(base: Bundle, modalities: Sequence[str]) -> dict[str, bytes]:

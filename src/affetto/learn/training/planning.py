@@ -109,13 +109,12 @@ class StagePlan:
     def _usable(self, clips: Iterable[Clip]) -> list[Clip]:
         evidence = [only_evidence(clip, self._stage.modalities) for clip in clips]
         if self._stage.distil is None and self._stage.objective == "supervised":
-            evidence = [
-                clip
-                for clip in evidence
-                if (self._pairs_teach and len(clip.modalities()) > 1)
-                or any(_serves(clip, task) for task in self.tasks)
-            ]
+            evidence = [clip for clip in evidence if self._teaches(clip)]
         return [clip for clip in evidence if clip.modalities()]
+
+    def _teaches(self, clip: Clip) -> bool:
+        together = self._pairs_teach and len(clip.modalities()) > 1
+        return together or any(_serves(clip, task) for task in self.tasks)
 
     @property
     def _pairs_teach(self) -> bool:
