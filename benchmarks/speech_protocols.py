@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,13 +67,18 @@ def run(config: ExperimentConfig, clips: Sequence[Clip], folder: Path, resume: b
     stored = {"clean": _logits(result, test, result.cache)}
     for noise in NOISES:
         stored[noise] = _logits(result, test, _noisy(config, result.cache, test, noise))
+    store(folder, test, stored)
+
+
+def store(folder: Path, test: Sequence[Clip], logits: Mapping[str, np.ndarray]) -> None:
+    """Keep the logits [N 7] of held-out clips by condition, as `report` reads them."""
     part = folder / "part.npz"
     np.savez(
         part,
         truth=[EMOTIONS.index(str(clip.labels["emotion"])) for clip in test],
         corpus=[str(clip.corpus) for clip in test],
         speaker=[f"{clip.corpus}/{clip.speaker}" for clip in test],
-        **stored,
+        **logits,
     )
     part.replace(folder / "test.npz")
 
@@ -105,7 +110,7 @@ def report(folder: Path) -> dict:
             if name == "emodb"
             else [e for i, e in enumerate(EMOTIONS) if (folds["truth"][here] == i).any()]
         )
-        for condition in ("clean", *NOISES):
+        for condition in ("clean", *(noise for noise in NOISES if noise in folds)):
             rows[f"{name} {condition}"] = _score(folds, here, condition, labels)
     left_out = []
     for name in FOLDS:
@@ -179,10 +184,15 @@ def _calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
     return ece(probabilities, truth)
 
 
-def _train(options: argparse.Namespace, say: Callable[[str], None]) -> None:
-    config = apply_settings(speech(), [f"data.root={options.data}", "data.validation=0", *options.set])
+def protocol(settings: Sequence[str]) -> tuple[ExperimentConfig, list[Clip]]:
+    """The speech stage of the default experiment with these settings, nobody reserved, and all its clips."""
+    config = apply_settings(speech(), ["data.validation=0", *settings])
     config = replace(config, data=replace(config.data, reserved={}))
-    clips = [clip for clip in load_clips(config.data, config.seed) if "emotion" in clip.labels]
+    return config, [clip for clip in load_clips(config.data, config.seed) if "emotion" in clip.labels]
+
+
+def _train(options: argparse.Namespace, say: Callable[[str], None]) -> None:
+    config, clips = protocol([f"data.root={options.data}", *options.set])
     say(f"{len(clips)} clips: {dict(Counter(clip.corpus for clip in clips))}")
     for name, divided in splits(clips).items():
         folder = options.output / name

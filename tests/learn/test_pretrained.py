@@ -1,5 +1,6 @@
 """Pretrained backbones: tiny ones of every family, opened from a folder as any other, without a network."""
 
+import shutil
 from dataclasses import replace
 
 import huggingface_hub
@@ -122,13 +123,20 @@ def test_the_states_are_those_of_the_original(folders, family):
     assert torch.allclose(ours[:, :steps], theirs[:, :steps], atol=1e-5)
 
 
-def test_whisper_hears_what_its_own_extractor_prepares(folders):
-    path = folders("whisper")
+@pytest.mark.parametrize("normalised", [False, True])
+def test_whisper_hears_what_its_own_extractor_prepares(folders, tmp_path, normalised):
+    path = str(tmp_path / "whisper")
+    shutil.copytree(folders("whisper"), path)
+    transformers.WhisperFeatureExtractor(
+        feature_size=20, chunk_length=2, do_normalize=normalised
+    ).save_pretrained(path)
     encoder = build_recogniser(config(path, "speech", dim=16)).eval().encoders["speech"]
     model = transformers.WhisperModel.from_pretrained(path).eval().get_encoder()
     processor = transformers.AutoFeatureExtractor.from_pretrained(path)
     track = alone(batch("speech"), 0)
-    features = processor(track.values[0].numpy(), sampling_rate=16000, return_tensors="pt")["input_features"]
+    features = processor(
+        track.values[0].numpy(), sampling_rate=16000, return_tensors="pt", do_normalize=normalised
+    )["input_features"]
     with torch.no_grad():
         theirs, ours = model(features).last_hidden_state, encoder(track)
     real = ours.mask[0]

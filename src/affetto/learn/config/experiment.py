@@ -110,8 +110,9 @@ def _contradictions(config: ExperimentConfig) -> list[str]:
             found.append(f"model.{name} and model.features.{name}: a modality is read one way, give one")
     found.extend(_repeated("model.tasks", [task.name for task in model.tasks]))
     for i, task in enumerate(model.tasks):
-        if task.kind not in ("dimension", "identity") and not task.labels:
-            found.append(f"model.tasks.{i}.labels: a {task.kind} task needs labels")
+        if task.kind not in ("dimension", "identity") and len(task.labels) < 2:
+            told = ", ".join(task.labels) or "none"
+            found.append(f"model.tasks.{i}.labels: {task.name} needs at least two to tell apart, got {told}")
         found.extend(_repeated(f"model.tasks.{i}.labels", task.labels))
     found.extend(_repeated("train.stages", [stage.name for stage in config.train.stages]))
     for i, stage in enumerate(config.train.stages):

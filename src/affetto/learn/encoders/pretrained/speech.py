@@ -101,7 +101,7 @@ class WaveStates(nn.Module):
 
 
 class WhisperStates(nn.Module):
-    """The Whisper encoder over the log-mel of its fixed stretch, 30 s: the rest is silence.
+    """The Whisper encoder over the log-mel of its fixed stretch, mostly 30 s: the rest is silence.
 
     What lies beyond that stretch is not heard.
     """
@@ -111,6 +111,7 @@ class WhisperStates(nn.Module):
         self._backbone = [backbone]
         config: Any = backbone.config
         self.frames = 2 * int(config.max_source_positions)
+        self.normalise = bool(backbone.form["processor"].get("do_normalize", False))
         self.step, self.sees = 2 * HOP, WINDOW - 2 * (WINDOW // 2)  # frames are centred on their first sample
         self.register_buffer("basis", dft_basis(), persistent=False)
         mel = torch.from_numpy(mel_filterbank(config.num_mel_bins, n_fft=WINDOW, rate=RATE))
@@ -119,8 +120,10 @@ class WhisperStates(nn.Module):
     def forward(self, waveform: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """waveform: [B N]; mask: [B N] bool. Returns states [B T W] and mask [B T]."""
         backbone, samples = self._backbone[0], self.frames * HOP
-        waveform = F.pad(torch.where(mask, waveform, 0.0), (0, samples))[:, :samples]
         heard = F.pad(mask, (0, samples))[:, :samples]
+        waveform = torch.where(heard, F.pad(waveform, (0, samples))[:, :samples], 0.0)
+        if self.normalise:
+            waveform = _standardised(waveform, heard)
         states = backbone(input_features=self._log_mel(waveform))
         return states, every(heard, self.step)
 
