@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx.numpy_helper import to_array
 from onnxruntime import InferenceSession
@@ -95,7 +96,7 @@ class Network:
 def write_folder(network: Path, folder: Path) -> None:
     """config.json, model.safetensors and preprocessor_config.json, as transformers reads them.
 
-    Raises RuntimeError when the file holds another network.
+    Raises LookupError, ValueError or RuntimeError when the file holds another network.
     """
     weights = Network(network).weights()
     width, bands, _ = weights["conv1.weight"].shape
@@ -158,7 +159,12 @@ def main() -> None:
     parser.add_argument("network", type=Path, help="smart-turn-v3.2-cpu.onnx")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the folder to write")
     options = parser.parse_args()
-    write_folder(options.network, options.output)
+    try:
+        write_folder(options.network, options.output)
+    except (OSError, LookupError, ValueError, RuntimeError, DecodeError) as error:
+        parser.error(
+            f"{options.network} is not smart-turn-v3.2-cpu.onnx of pipecat-ai 1.14.0 ({error!r:.200})"
+        )
     print(
         f"{options.output}: after its first layer as the file, r = {agreement(options.network, options.output):.3f}"
     )
