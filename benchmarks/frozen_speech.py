@@ -31,17 +31,23 @@ from affetto.learn.training.media_cache import MediaCache, as_float
 from affetto.records import Clip, Track
 
 KEEP_EVERY = 200
-SHRINKAGE = 0.1  # of squared weights; with 0.01 no mean moves by a point
+SHRINKAGE = 0.1  # of squared weights; with 0.01 no mean moved by a point, in a trial
 _LEAST_DEVIATION = 1e-3
 
 
 class Frozen:
-    """A pretrained speech model in a folder, asked for the hidden states of some layers, 1 the first."""
+    """A pretrained speech model in a folder, asked for the hidden states of some layers, 1 the first.
+
+    Raises ValueError for a layer that the model does not have.
+    """
 
     def __init__(self, folder: str, layers: Sequence[int]) -> None:
         config = ModelConfig(speech=SpeechConfig("pretrained", backbone=BackboneConfig(folder)))
         self.encoder = build_recogniser(config).eval().encoders["speech"]
         self.found: dict[int, Tensor] = {}
+        depth = len(self.encoder.backbone.layers)
+        if not set(layers) <= set(range(1, depth + 1)):
+            raise ValueError(f"layers {layers}: {folder} has {depth}, from 1 to {depth}")
         for layer in layers:
             self.encoder.backbone.layers[layer - 1].register_forward_hook(self._keep(layer))
 
@@ -106,13 +112,18 @@ def main() -> None:
     parser.add_argument("--layers", nargs="+", type=int, required=True, help="1 is the first")
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
+    if any(options.output.glob("*/config.yaml")):
+        parser.error(f"{options.output} holds trained runs, whose answers would be lost: give another -o")
+    try:
+        frozen = Frozen(options.backbone, options.layers)
+    except ValueError as error:
+        parser.error(str(error))
     config, clips = protocol([f"data.root={options.data}"])
     cache = MediaCache(config.model)
     cache.add(clips)
     options.output.mkdir(parents=True, exist_ok=True)
-    name = "-".join([Path(options.backbone).name, *map(str, options.layers)])
-    frozen = Frozen(options.backbone, options.layers)
-    features = heard(frozen, clips, cache, options.output / f"{name}.npy")
+    kept = "-".join([Path(options.backbone).name, *map(str, options.layers)])
+    features = heard(frozen, clips, cache, options.output / f"{kept}.npy")
     truth = np.array([EMOTIONS.index(str(clip.labels["emotion"])) for clip in clips])
     for name, divided in splits(clips).items():
         test = np.array([clip.split == "test" for clip in divided])

@@ -117,6 +117,7 @@ def write_folder(network: Path, folder: Path) -> None:
         eos_token_id=2,
         decoder_start_token_id=3,
     )
+    torch.manual_seed(0)  # the same file every time: a resumed run refuses another
     model = WhisperModel(config)
     model.encoder.load_state_dict(weights)
     model.save_pretrained(folder)
@@ -129,12 +130,10 @@ def agreement(network: Path, folder: Path) -> float:
 
     The file rounds what it computes, too, so that it is not 1.
     """
-    rng, seconds = np.random.default_rng(0), 8
-    time = np.arange(seconds * RATE) / RATE
+    time = np.arange(8 * RATE) / RATE
     pitch = 2 * np.pi * 150 * (time + 0.05 * np.sin(4 * time))
-    sound = sum(np.sin(k * pitch) / k for k in range(1, 12)) * (1 + np.sin(9 * time)) + rng.normal(
-        size=len(time)
-    )
+    voice = sum(np.sin(k * pitch) / k for k in range(1, 12)) * (1 + np.sin(9 * time))
+    sound = voice + np.random.default_rng(0).normal(size=len(time))
     extractor = WhisperFeatureExtractor.from_pretrained(folder)
     features = extractor(sound.astype(np.float32), sampling_rate=RATE, return_tensors="pt")["input_features"]
     with torch.inference_mode():
