@@ -297,9 +297,10 @@ def lost(model: Model, against: Model, data: Path) -> list[Result]:
 
 
 TRAINED = (
-    "Experiment `default` (`affetto train default --set data.root=DIR`): speech, text and face each alone, speech "
-    "further by `speech_noise`, the text also from the answers of a larger model, then their fusion on clips "
-    "composed by label. See docs/default-model.md."
+    "Experiment `default` (`affetto train default --set data.root=DIR`): speech, text and face each alone, then their "
+    "fusion on clips composed by label. Speech is heard through two frozen layers of Smart Turn v3.2 (Daily, "
+    "BSD-2-Clause; from Whisper tiny, OpenAI, MIT); the text also learnt from the answers of a larger model. See "
+    "docs/default-model.md."
 )
 
 if __name__ == "__main__":

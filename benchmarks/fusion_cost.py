@@ -19,7 +19,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from affetto.learn.experiments.default import default
+from affetto.learn.experiments.default import default, speech_scratch
 from affetto.learn.fusion import FUSIONS
 from affetto.learn.models.build import build_recogniser
 from affetto.learn.models.recogniser import Output, Recogniser
@@ -46,8 +46,9 @@ def main() -> None:
 
 
 def model(fusion: str) -> Recogniser:
-    """The default experiment's model with another fusion, its settings untouched."""
-    config = default().model
+    """The default experiment's model with another fusion, its settings untouched, and the speech encoder that begins
+    with nothing."""
+    config = replace(default().model, speech=speech_scratch().model.speech)
     return build_recogniser(replace(config, fusion=replace(config.fusion, name=fusion)))
 
 

@@ -28,7 +28,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -40,9 +39,9 @@ from affetto.labels import EMOTIONS
 from affetto.learn.config import FusionConfig, ModelConfig, TaskConfig
 from affetto.learn.experiments.default import default
 from affetto.learn.export.parts import Parts, padded
-from affetto.learn.export.writer import load_config
+from affetto.learn.export.writer import load_config, load_model
 from affetto.learn.fusion import LEVELS
-from affetto.learn.models.build import build_recogniser
+from affetto.learn.models.build import backbones, build_recogniser
 from affetto.learn.models.recogniser import VOTE, Recogniser
 from affetto.learn.training.augmentation import add_noise, babble, blur_image, coloured_noise
 from affetto.learn.training.corpora import load_clips
@@ -86,7 +85,9 @@ class Encoders:
     def __init__(self, path: str | None, data: Path) -> None:
         bundle = open_bundle(path)
         self.config: ModelConfig = replace(load_config(bundle), tasks=(TASK,))
-        self.weights = load(bundle.read("model.safetensors"))
+        model = load_model(bundle)
+        self.weights = model.state_dict()
+        self.forms = {name: backbone.form for name, backbone in backbones(model).items()}
         self._parts = Parts(
             {name: bundle.read_part(name, bundle.precisions()[0]) for name in (*MODALITIES, FUSION)}
         )
@@ -192,7 +193,7 @@ def train(
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     fusion = FusionConfig(name=form, dropout=encoders.config.fusion.dropout)
-    recogniser = build_recogniser(replace(encoders.config, fusion=fusion))
+    recogniser = build_recogniser(replace(encoders.config, fusion=fusion), forms=encoders.forms)
     own = recogniser.state_dict()
     same = {n: w for n, w in encoders.weights.items() if n in own and w.shape == own[n].shape}
     recogniser.load_state_dict(same, strict=False)

@@ -5,7 +5,8 @@ once, and three runs that hold out a whole corpus. Every model is the speech sta
 
     python benchmarks/speech_protocols.py --data DIR -o runs/protocols [--only fold-0 ...]
 
-With --set train.stages.0.hint.weights=embedding_model.onnx the stage takes hints (docs/default-model.md).
+With --experiment speech_scratch it is the stage that begins with nothing, which takes hints with --set
+train.stages.0.hint.weights=embedding_model.onnx (docs/default-model.md).
 A run whose predictions are there is not repeated, so that the command can be stopped and given again, and runs
 can be shared between processes with --only. Without --only, the table is printed and report.json written; with
 --report, from the runs that are there.
@@ -28,7 +29,7 @@ from affetto.evaluation.calibration import apply_temperature, aurc, ece, fit_tem
 from affetto.evaluation.metrics import bootstrap, uar
 from affetto.labels import EMOTIONS
 from affetto.learn.config import ExperimentConfig, apply_settings
-from affetto.learn.experiments.default import speech
+from affetto.learn.experiments import named_experiment
 from affetto.learn.training.corpora import load_clips
 from affetto.learn.training.loop import fit
 from affetto.learn.training.media_cache import MediaCache, as_float
@@ -184,15 +185,15 @@ def _calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
     return ece(probabilities, truth)
 
 
-def protocol(settings: Sequence[str]) -> tuple[ExperimentConfig, list[Clip]]:
-    """The speech stage of the default experiment with these settings, nobody reserved, and all its clips."""
-    config = apply_settings(speech(), ["data.validation=0", *settings])
+def protocol(settings: Sequence[str], experiment: str = "speech") -> tuple[ExperimentConfig, list[Clip]]:
+    """An experiment of speech alone with these settings, nobody reserved, and all its clips."""
+    config = apply_settings(named_experiment(experiment), ["data.validation=0", *settings])
     config = replace(config, data=replace(config.data, reserved={}))
     return config, [clip for clip in load_clips(config.data, config.seed) if "emotion" in clip.labels]
 
 
 def _train(options: argparse.Namespace, say: Callable[[str], None]) -> None:
-    config, clips = protocol([f"data.root={options.data}", *options.set])
+    config, clips = protocol([f"data.root={options.data}", *options.set], options.experiment)
     say(f"{len(clips)} clips: {dict(Counter(clip.corpus for clip in clips))}")
     for name, divided in splits(clips).items():
         folder = options.output / name
@@ -208,6 +209,7 @@ def main(say: Callable[[str], None] = print) -> None:
     )
     parser.add_argument("--data", required=True, help="the folder that holds ravdess, emodb and nemo")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/protocols"))
+    parser.add_argument("--experiment", choices=("speech", "speech_scratch"), default="speech")
     parser.add_argument("--only", nargs="+", help="names of runs; the report is then left out")
     parser.add_argument("--report", action="store_true", help="train nothing: report what is there")
     parser.add_argument(

@@ -38,6 +38,13 @@ def test_what_people_share_is_scaled_by_class_and_what_they_do_not_is_not(seed):
     assert not prefers_vectors(*answers(OWN, seed), PEOPLE)
 
 
+def test_what_helps_most_people_and_harms_the_hardest_is_not_done():
+    biases = 1.6 * SHARED
+    biases[4] = -0.8 * biases[0]  # the last one is the other way round
+    assert not prefers_vectors(*answers(biases), PEOPLE)
+    assert prefers_vectors(*answers(np.vstack([biases[:4], 0 * biases[4:]])), PEOPLE)
+
+
 def test_too_few_people_or_nobody_known_prove_nothing():
     logits, targets = answers(SHARED)
     assert prefers_vectors(logits[:240], targets[:240], PEOPLE[:240])

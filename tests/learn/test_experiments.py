@@ -17,10 +17,12 @@ def test_every_experiment_resolves_to_a_config_that_builds(name, tmp_path):
     assert config.name == name
     assert from_yaml(to_yaml(config)) == config
     model = config.model
-    if model.text is not None and model.text.backbone is not None:
-        # The files are the user's to bring; a tiny model stands for them.
-        backbone = replace(model.text.backbone, path=str(write_backbone(tmp_path, "bert")))
-        model = replace(model, text=replace(model.text, backbone=backbone))
+    for modality, family in (("speech", "whisper"), ("text", "bert")):
+        section = getattr(model, modality)
+        if section is not None and section.backbone is not None:
+            # The files are the user's to bring; a tiny model stands for them.
+            backbone = replace(section.backbone, path=str(write_backbone(tmp_path / modality, family)))
+            model = replace(model, **{modality: replace(section, backbone=backbone)})
     assert build_recogniser(model).modalities == model.modalities
 
 

@@ -340,6 +340,24 @@ def test_a_precision_that_is_there_is_taken_over(tiny_bundle: Bundle, tmp_path: 
     assert small.info.calibration == tiny_bundle.info.calibration
 
 
+def test_weights_that_int8_parts_hold_need_not_be_there_twice(tiny_bundle: Bundle, tmp_path: Path) -> None:
+    once = writer.remake_parts(tiny_bundle, tmp_path / "once", "int8", once=True)
+    assert len(once.read("model.safetensors")) < 0.7 * len(tiny_bundle.read("model.safetensors"))
+    for name in NAMES:
+        assert digest(once.read_part(name, "int8")) == digest(tiny_bundle.read_part(name, "int8"))
+    before, after = (writer.load_model(bundle).state_dict() for bundle in (tiny_bundle, once))
+    # Static scales have normalisations folded in: what convolves keeps its own weights.
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert {name.split(".")[1] for name in moved if name.startswith("encoders.")} == {"text"}
+    assert any(name.startswith("fusion.") for name in moved)
+    for name in moved:
+        rows = before[name].flatten(1)
+        step = rows.abs().amax(dim=1, keepdim=True) / 63
+        assert ((after[name].flatten(1) - rows).abs() <= step).all(), name
+    twice = writer.remake_parts(once, tmp_path / "twice", "int8", once=True)
+    assert twice.info.files == once.info.files
+
+
 @pytest.mark.slow
 def test_parts_made_again_are_the_parts_that_were_shipped(
     tiny_bundle: Bundle, fp32: Parts, items: list, tmp_path: Path

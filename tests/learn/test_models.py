@@ -13,7 +13,7 @@ from affetto.learn.config import (
     TextConfig,
     VisionConfig,
 )
-from affetto.learn.fusion import FUSIONS, LEVELS
+from affetto.learn.fusion import FUSED, FUSIONS, LEVELS
 from affetto.learn.models.build import build_recogniser, resolve
 from affetto.learn.models.recogniser import Output
 from affetto.records import MODALITIES, Track
@@ -75,6 +75,16 @@ def same(first: Output, second: Output, first_row: int | None = None) -> None:
 
 @pytest.mark.parametrize("fusion", WITHOUT_FILES)
 class TestEveryFusion:
+    def test_what_each_modality_says_alone(self, fusion: str) -> None:
+        model = build_recogniser(config(fusion)).eval()
+        assert model.answers_alone == (FUSED in model.fusion.views)
+        if model.answers_alone:
+            heard = inputs(media())
+            whole, alone = model(heard), model(heard, alone=True)
+            assert set(alone.logits["emotion"]) == set(MODALITIES)
+            for view in MODALITIES:
+                assert torch.equal(alone.logits["emotion"][view], whole.logits["emotion"][view])
+
     def test_output(self, fusion: str) -> None:
         model = build_recogniser(config(fusion)).eval()
         output = model(inputs(media()))

@@ -4,6 +4,7 @@ import shutil
 from dataclasses import replace
 
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -22,8 +23,12 @@ from affetto.learn.config import (
 )
 from affetto.learn.encoders.pretrained.backbone import pooled
 from affetto.learn.encoders.pretrained.source import open_backbone, open_tokenizer
-from affetto.learn.models.build import add_adapters, backbones, build_recogniser
+from affetto.learn.export.quantise import quantise_dynamic
+from affetto.learn.export.stored import is_rounded
+from affetto.learn.export.writer import Facts, load_model, remake_parts, write_bundle
+from affetto.learn.models.build import add_adapters, backbones, build_recogniser, learn_corrections
 from affetto.learn.training.optimisation import freeze, parameter_groups
+from affetto.predictor import open_session
 from affetto.records import Track
 from backbones import FAMILIES, WORDS, write_backbone
 
@@ -141,6 +146,94 @@ def test_whisper_hears_what_its_own_extractor_prepares(folders, tmp_path, normal
         theirs, ours = model(features).last_hidden_state, encoder(track)
     real = ours.mask[0]
     assert torch.allclose(ours.values[0, real], theirs[0, : int(real.sum())], atol=2e-3)
+
+
+def whisper(path, **settings):
+    """The encoder, as wide as its backbone, so that its states are seen as they are."""
+    model = config(path, "speech", dim=16, layer=settings.pop("layer", -1))
+    return (
+        build_recogniser(replace(model, speech=replace(model.speech, **settings))).eval().encoders["speech"]
+    )
+
+
+@pytest.mark.parametrize("layer", [-1, 1])
+def test_whisper_without_padding_hears_the_clip_alone(folders, layer):
+    """What fills its stretch of 2 s is heard alike, and a shorter clip alone as in a batch."""
+    padded, bare = (whisper(folders("whisper"), layer=layer, padded=padded) for padded in (True, False))
+    torch.manual_seed(0)
+    samples = torch.randn(1, 32_000) * 0.1
+    samples[:, -200:] = 0.0  # so that the mirror at the end shows silence, too
+    whole = Track(samples, torch.ones_like(samples, dtype=torch.bool))
+    with torch.no_grad():
+        assert torch.allclose(bare(whole).values, padded(whole).values, atol=1e-5)
+        both, one = bare(batch("speech")), bare(alone(batch("speech")))
+        short = bare(Track(samples[:, :90], torch.ones(1, 90, dtype=torch.bool)))
+        longer = bare(Track(samples.repeat(1, 2), torch.ones(1, 64_000, dtype=torch.bool)))
+    assert both.mask.sum(dim=1).tolist() == [29, 16]
+    assert torch.allclose(both.values[1, :16], one.values[0], atol=3e-6)
+    assert not torch.allclose(one.values, padded(alone(batch("speech"))).values[:, :16], atol=1e-3)
+    assert torch.equal(longer.values, bare(whole).values)
+    assert short.values.shape[1] == 2
+    assert short.mask.tolist() == [[True, False]]
+
+
+def test_the_layers_above_the_one_that_is_read_are_let_go_of(folders):
+    assert len(whisper(folders("whisper")).backbone.layers) == 2
+    assert len(whisper(folders("whisper"), layer=1).backbone.layers) == 1
+    assert len(whisper(folders("whisper"), layer=None).backbone.layers) == 2
+
+
+def test_states_can_be_standardised(folders):
+    plain, standardised = (
+        whisper(folders("whisper"), layer=1, standardised=standardised) for standardised in (False, True)
+    )
+    with torch.no_grad():
+        states, found = (encoder(alone(batch("speech"))).values for encoder in (plain, standardised))
+    centred = states - states.mean(dim=2, keepdim=True)
+    expected = centred / (centred.square().mean(dim=2, keepdim=True) + 1e-5).sqrt()
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_low_rank_corrections_leave_a_frozen_backbone_alone(folders):
+    model = build_recogniser(config(folders("whisper"), "speech"))
+    learn_corrections(model, 2)
+    corrected = {
+        name.split(".parametrizations")[0] for name, _ in model.named_parameters() if name.endswith(".b")
+    }
+    assert "encoders.speech.out" in corrected
+    assert not any("backbone" in name for name in corrected)
+
+
+@pytest.mark.usefixtures("quick_export")
+def test_a_bundle_can_hold_the_weights_of_its_int8_parts_once(folders, tmp_path):
+    """Read back from the parts, they are the shipped weights but for rounding, and give the same parts again."""
+    plain = config(folders("whisper"), "speech", layer=1)
+    model = replace(plain, speech=replace(plain.speech, padded=False, standardised=True))
+    recogniser = build_recogniser(model).eval()
+    with torch.no_grad():  # no two alike, or the exporter would keep one of them
+        for weight in recogniser.encoders["speech"].backbone.parameters():
+            weight.add_(torch.randn_like(weight) * 0.01)
+    full = write_bundle(recogniser, model, tmp_path / "full", Facts("tiny", "1", "CC0"))
+    assert full.info.parts.speech.window_seconds == 2.0
+    once = remake_parts(full, tmp_path / "once", "int8", once=True)
+    assert "speech.backbone.safetensors" in full.info.files
+    assert "speech.backbone.safetensors" not in once.info.files
+    assert once.read("speech.int8.onnx") == full.read("speech.int8.onnx")
+    before, after = load_model(full).state_dict(), load_model(once).state_dict()
+    assert all(is_rounded(after[name].float(), value.float()) for name, value in before.items())
+    rounded = [name for name, value in before.items() if not torch.equal(value, after[name])]
+    assert any("fc1.weight" in name for name in rounded)
+    assert any("conv2.weight" in name for name in rounded)
+    again = remake_parts(once, tmp_path / "again", "fp32")
+    assert "speech.backbone.safetensors" in again.info.files
+    quantised = quantise_dynamic(again.read("speech.onnx"), bits=8).model
+    feeds = {"waveform": np.random.default_rng(0).normal(size=(1, 9000)).astype(np.float32)}
+    feeds["mask"] = np.ones((1, 9000), bool)
+    one, two = (
+        open_session(part, "speech", 1).run(["values"], feeds)[0]
+        for part in (quantised, once.read("speech.int8.onnx"))
+    )
+    assert np.allclose(one, two, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["bert", "wavlm", "clip", "videomae"])

@@ -58,6 +58,37 @@ def test_speech_and_faces_stand_on_the_same_clock(
     assert faces == {4.25}
 
 
+def test_a_pair_of_steps_is_heard_once_and_each_has_its_own_frames(
+    plain_bundle: Bundle, fed: list[Mapping[str, Track]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[float] = []
+
+    def speech(self: Parts, waveform: np.ndarray, start: float = 0.0) -> Track:
+        """Ten frames a second, each with its time as its value."""
+        heard.append(len(waveform) / RATE)
+        times = start + 0.05 + np.arange(len(waveform) // 1600, dtype=np.float32)[None] / 10
+        values = np.repeat(times[..., None], 8, axis=2)
+        return Track(values, np.ones(times.shape, bool), times)
+
+    monkeypatch.setattr(Parts, "speech", speech)
+    info = plain_bundle.info
+    clocked = info.parts.speech.model_copy(
+        update={"clock": 10.0, "timeline_seconds": 2.5, "window_seconds": 12.0}
+    )
+    info = info.model_copy(update={"parts": info.parts.model_copy(update={"speech": clocked})})
+    session = Predictor(Bundle(plain_bundle.path, info, plain_bundle.sha256)).stream()
+    closed = session.feed(voice_like(6.0))
+    assert len(closed) % 2 == 0
+    session.finish()
+    assert len(heard) == 6 + 1
+    assert sorted(heard)[-2] == pytest.approx(3.0, abs=0.2)
+    frames = sorted(tuple(tracks["speech"].values[0, [0, -1], 0]) for tracks in fed)
+    frames.remove(max(frames, key=lambda ends: ends[1] - ends[0]))  # the answer to the whole
+    for k, (first, last) in enumerate(frames):
+        assert first == pytest.approx(max(0.5 * k - 1.0, 0.0), abs=0.3)
+        assert last == pytest.approx(min(0.5 * k + 1.5, 6.0), abs=0.3)
+
+
 def test_a_fusion_with_times_is_fed_them(plain_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, np.ndarray]] = []
 

@@ -31,11 +31,18 @@ def export(
         Path | None,
         typer.Option(help="A manifest of typical clips, which int8 takes its scales from."),
     ] = None,
+    once: Annotated[
+        bool,
+        typer.Option(
+            "--once", help="Keep weights that the parts hold in the parts alone: a smaller bundle, to ship."
+        ),
+    ] = False,
 ) -> None:
     """Make the ONNX parts of a bundle in another precision.
 
     OUTPUT becomes a bundle with the parts of this precision and no other. Parts that the bundle has are taken
-    over; others are made from its weights, which needs the [train] extra, and compared with the model.
+    over; others are made from its weights, which needs the [train] extra, and compared with the model. With
+    --once, training that starts from OUTPUT begins with weights as rounded as its parts have them.
     """
     from affetto.bundle import FUSION, PRECISIONS, describe, open_bundle, part_file
 
@@ -57,7 +64,7 @@ def export(
         items = list(read_items(bundle, read_manifest(examples)))
     from affetto.learn.export.writer import remake_parts
 
-    print(describe(remake_parts(bundle, output, precision, examples=items)))
+    print(describe(remake_parts(bundle, output, precision, examples=items, once=once)))
     print(f"written: {output}")
 
 

@@ -198,16 +198,22 @@ def find_config(experiment: str) -> ExperimentConfig:
 
 
 def starting_point(config: ExperimentConfig) -> Start | None:
-    """The weights and tokenizer of the bundle that `train.start_from` names."""
+    """The model of the bundle that `train.start_from` names, and its tokenizer."""
     if config.train.start_from is None:
         return None
     from affetto.bundle import open_bundle
     from affetto.learn.export.writer import load_model
+    from affetto.learn.models.build import backbones
     from affetto.learn.training.loop import Start
 
     bundle = open_bundle(config.train.start_from)
+    model = load_model(bundle)
     has_text = "tokenizer.json" in bundle.info.files
-    return Start(load_model(bundle).state_dict(), bundle.read("tokenizer.json") if has_text else None)
+    return Start(
+        model.state_dict(),
+        bundle.read("tokenizer.json") if has_text else None,
+        {part: backbone.form for part, backbone in backbones(model).items()},
+    )
 
 
 def _find_rate(config: ExperimentConfig, path: Path) -> None:

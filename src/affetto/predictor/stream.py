@@ -11,14 +11,16 @@ speech. (Normalised, that is the softmax of the mean logits, so logits are what 
 *The timeline* has a step every `HOP` seconds, judged by the `timeline_seconds` around it, of its speech by
 what lies between the nearest pauses: a mood changes where a breath is drawn. A step in which nobody speaks, no
 word falls and no face is seen is "no speech". Its window closes when the sound after it has come and speech in
-it is settled: some two seconds later. Spans need the future, and come with `finish`.
+it is settled: some two seconds later, half a second more for the first step of a pair, which is answered with the
+second. What of a pair is spoken in one breath is heard once. Spans need the future, and come with `finish`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 from time import perf_counter
 from typing import Any
 
@@ -26,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affetto.align import activity
-from affetto.align.clock import HOP, RATE, Grid, to_samples, to_seconds
+from affetto.align.clock import HOP, RATE, Grid, times_within, to_samples, to_seconds
 from affetto.align.spread import spread_words
 from affetto.errors import DataError, MediaError
 from affetto.predictor.answers import Answers
@@ -44,9 +46,11 @@ LEAST_SPEECH = 0.15
 #: A step is spoken when at least this share of it is.
 _LEAST_SHARE = 0.1
 _EDGE = 0.03  # seconds kept on either side of an utterance, where the part does not say: soft edges of words
-_SIDE_BY_SIDE = 2  # steps judged at once, when several have closed
+_TOGETHER = 2  # steps that are heard together: their stretches overlap, and hearing is what costs
+_SIDE_BY_SIDE = 2  # of these pairs judged at once, when several have closed
 
 Faces = Sequence[tuple[float, np.ndarray]]
+_Stretch = tuple[int, int]  # of sound, [start, end) in samples
 
 
 class Session:
@@ -143,9 +147,9 @@ class Session:
 
     def _answer_window(self, start: int, end: int, beside: dict[str, Track]) -> None:
         seconds = self._sound.speech_seconds(start, end)
-        speech = (
-            self._voice(*self._sound.spoken(start, end, self._margin)) if seconds >= LEAST_SPEECH else None
-        )
+        speech = None
+        if seconds >= LEAST_SPEECH:
+            speech = self._voice(self._speech(*self._sound.spoken(start, end, self._margin)))
         if speech is None:
             self._windows.skip()
         else:
@@ -184,9 +188,8 @@ class Session:
     def _speech(self, start: int, end: int) -> Track:
         return self._parts.speech(self._sound.cut(start, end), to_seconds(start))
 
-    def _voice(self, start: int, end: int) -> Track | None:
-        """What the speech part hears in a stretch; None when that is no voice."""
-        track = self._speech(start, end)
+    def _voice(self, track: Track) -> Track | None:
+        """What the speech part heard; None when that is no voice."""
         known = self._part.voice if self._part else None
         return track if known is None or is_voice(known, track.values[0]) else None
 
@@ -215,8 +218,8 @@ class Session:
 
     def _close_steps(self) -> tuple[Segment, ...]:
         first = last = len(self._steps)
-        while self._sound.settled(self._grid.closes(last)):
-            last += 1
+        while self._sound.settled(self._grid.closes(last + _TOGETHER - 1)):
+            last += _TOGETHER
         self._answer_steps(range(first, last), self._sound.count, heard=True)
         return tuple(replace(segment, words=self._said(segment)) for segment in self._steps[first:])
 
@@ -226,15 +229,16 @@ class Session:
         self._answer_steps(range(len(self._steps), self._grid.steps(length)), length, heard)
 
     def _answer_steps(self, numbers: Sequence[int], length: int, heard: bool) -> None:
-        """Append steps to the timeline. Each is judged alone, so they may be judged side by side."""
+        """Append steps to the timeline. Each pair is judged alone, so they may be judged side by side."""
         asked = [self._asked(number, length, heard) for number in numbers]
-        if len(asked) < _SIDE_BY_SIDE:
-            answers = [self._judged(step) for step in asked]
+        pairs = [asked[i : i + _TOGETHER] for i in range(0, len(asked), _TOGETHER)]
+        if len(pairs) < _SIDE_BY_SIDE:
+            answers = [self._judged(pair) for pair in pairs]
         else:
             # Kept for the session: memory that a thread leaves behind is not used by the next one.
             self._threads = self._threads or ThreadPoolExecutor(_SIDE_BY_SIDE)
-            answers = list(self._threads.map(self._judged, asked))
-        for step, said in zip(asked, answers, strict=True):
+            answers = list(self._threads.map(self._judged, pairs))
+        for step, said in zip(asked, chain.from_iterable(answers), strict=True):
             if said is None:
                 self._steps.add(step.end, step.speech, NO_SPEECH, {}, {})
             else:
@@ -253,12 +257,22 @@ class Session:
         beside = {said: self._evidence.step(step, window, said) for said in {spoken, False}}
         return _Step(to_seconds(step[1]), share, heard_in, beside)
 
-    def _judged(self, step: _Step) -> dict[str, Any] | None:
-        speech = None if step.utterance is None else self._voice(*step.utterance)
-        tracks = dict(step.beside[speech is not None])
-        if speech is not None:
-            tracks["speech"] = speech
-        return self._answers.emotion(self._parts.fuse(tracks), tracks) if tracks else None
+    def _judged(self, steps: Sequence[_Step]) -> list[dict[str, Any] | None]:
+        said = []
+        for step, speech in zip(steps, self._heard([step.utterance for step in steps]), strict=True):
+            tracks = dict(step.beside[speech is not None])
+            if speech is not None:
+                tracks["speech"] = speech
+            said.append(self._answers.emotion(self._parts.fuse(tracks), tracks) if tracks else None)
+        return said
+
+    def _heard(self, utterances: Sequence[_Stretch | None]) -> list[Track | None]:
+        """What the speech part hears in each stretch, None when that is no voice. Stretches that overlap are heard
+        as one, and each has its frames of it."""
+        there = [stretch for stretch in utterances if stretch is not None]
+        timed = self._part is not None and self._part.clock is not None
+        tracks = {stretch: self._speech(*stretch) for stretch in (_joined(there) if timed else there)}
+        return [None if stretch is None else self._voice(_within(tracks, stretch)) for stretch in utterances]
 
     def _spread_text(self) -> bool:
         """Spread a text without times over what is spoken, once; whether there now are words from it."""
@@ -310,7 +324,7 @@ class _Step:
 
     end: float
     speech: float | None
-    utterance: tuple[int, int] | None
+    utterance: _Stretch | None
     beside: dict[bool, dict[str, Track]]
 
 
@@ -335,5 +349,27 @@ class _Mean:
         return {name: value / self.weight for name, value in self._sum.items()}
 
 
-def _pair(spans: NDArray[np.int64]) -> tuple[int, int]:
+def _joined(stretches: Sequence[_Stretch]) -> list[_Stretch]:
+    """The stretches in order, those that overlap as one."""
+    joined: list[_Stretch] = []
+    for start, end in sorted(stretches):
+        if joined and start < joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end)
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _within(tracks: Mapping[_Stretch, Track], stretch: _Stretch) -> Track:
+    """A stretch's own frames, of the Track of the stretch that it lies in; all of them where it has none."""
+    track = next(track for (start, end), track in tracks.items() if start <= stretch[0] and stretch[1] <= end)
+    if stretch in tracks or track.times is None:
+        return track
+    first, last = times_within(np.array([stretch]), track.times[0])[0]
+    if first == last:
+        return track
+    return Track(*(values[:, first:last] for values in (track.values, track.mask, track.times)))
+
+
+def _pair(spans: NDArray[np.int64]) -> _Stretch:
     return int(spans[0, 0]), int(spans[0, 1])

@@ -140,8 +140,9 @@ def test_its_bundle_answers_without_torch_s_help_and_starts_another_run(
     fresh = make_config(replace(STAGE, steps=1, lr=1e-9), model=tuned("/nowhere/now"))
     with pytest.raises(ConfigError, match="cannot be opened"):
         fit(fresh, texts, tmp_path / "lost")
-    model = tuned(folder, lora=LoraConfig(rank=2))
-    start = Start(again.state_dict(), bundle.read("tokenizer.json"))
+    model = tuned("/nowhere/now", lora=LoraConfig(rank=2))
+    form = {**backbones(again)["text"].form, "path": "/nowhere/now"}
+    start = Start(again.state_dict(), bundle.read("tokenizer.json"), {"text": form})
     went_on = fit(
         make_config(replace(STAGE, steps=1, lr=1e-9), model=model), texts, tmp_path / "on", start=start
     )

@@ -272,6 +272,19 @@ def test_a_stage_leaves_other_modalities_alone(make_config, clips, cache, tmp_pa
     assert torch.equal(one["heads.emotion.fused.out.weight"], two["heads.emotion.fused.out.weight"])
 
 
+def test_a_stage_of_one_modality_learns_the_same_without_what_merges(
+    make_config, clips, cache, tmp_path, monkeypatch
+):
+    config = make_config(StageConfig("text", ("text",), steps=5, batch_size=8, lr=1e-2))
+    without = fit(config, clips, tmp_path / "without", cache=cache)
+    assert set(without.history[-1]["scores"]) == {"emotion.text.uar", "emotion.text.wa"}
+    monkeypatch.setattr(StageModule, "alone", False)
+    whole = fit(config, clips, tmp_path / "whole", cache=cache)
+    one, two = without.recogniser.state_dict(), whole.recogniser.state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert without.history == whole.history
+
+
 def test_it_learns(make_config, clips, cache, tmp_path):
     stages = (
         StageConfig("speech", ("speech",), steps=36, batch_size=12, lr=2e-2, validate_every=36),

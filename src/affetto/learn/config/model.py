@@ -65,6 +65,8 @@ class SpeechConfig:
     margin_seconds: what is no speech before and after is cut off but for this much; None leaves it. How much
         there is differs between corpora, and a model that hears it learns to tell them apart.
     weights: speech_embedding: the ONNX file of the published network; None starts from nothing.
+    padded: pretrained, a Whisper: hears silence behind a clip up to its whole stretch, as it was trained.
+    standardised: pretrained: each state of the layer that is read to mean 0 and deviation 1.
     """
 
     name: str = "cnn"
@@ -78,6 +80,8 @@ class SpeechConfig:
     dropout: Share = 0.1
     specaugment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
     weights: str | None = None
+    padded: bool = True
+    standardised: bool = False
     backbone: BackboneConfig | None = None
 
 

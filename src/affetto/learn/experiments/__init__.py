@@ -13,7 +13,7 @@ EXPERIMENTS = {
     "mosi": "affetto.learn.experiments.mosi:mosi",
     "digits": "affetto.learn.experiments.digits:digits",
     "speech": "affetto.learn.experiments.default:speech",
-    "speech_noise": "affetto.learn.experiments.default:speech_noise",
+    "speech_scratch": "affetto.learn.experiments.default:speech_scratch",
     "distil_text": "affetto.learn.experiments.default:distil_text",
     "text_lora": "affetto.learn.experiments.text:text_lora",
     "tiny": "affetto.learn.experiments.tiny:tiny",

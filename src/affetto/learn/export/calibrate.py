@@ -3,7 +3,7 @@
 Every precision, task and subset of modalities gets its own: int8 is not fp32, and two modalities are surer
 than one. Where it is known whose the items are, a temperature serves the harder half of the people. A class that a
 model says too often of one person it may say too seldom of the next. So vector scaling takes the place of the
-temperatures only where it foresees people better on whom it was not fitted.
+temperatures only where it foresees the harder half of those better on whom it was not fitted.
 """
 
 from __future__ import annotations
@@ -200,21 +200,23 @@ def _single_label(said: Said, coverage: float) -> Calibration:
 
 
 def prefers_vectors(logits: np.ndarray, targets: np.ndarray, people: Sequence[str | None]) -> bool:
-    """Whether vector scaling foresees a person on whom it was not fitted better than a temperature does.
+    """Whether vector scaling foresees people on whom it was not fitted better than a temperature does.
 
-    logits [N C], targets [N C] shares, people [N]. Each person is left out in turn, and the mean negative
-    log-likelihood of their items is summed over people, who thus count alike. Fewer than 3 people, or an item
-    that is nobody's, prove nothing: False.
+    logits [N C], targets [N C] shares, people [N]. Each person is left out in turn; what counts is, as for
+    temperatures, the mean negative log-likelihood of that half of the people who are foreseen worst. Fewer than 3
+    people, or an item that is nobody's, prove nothing: False.
     """
     if None in people or len(set(people)) < _FEWEST_PEOPLE:
         return False
-    whose, better = np.array(people), 0.0
+    whose, losses = np.array(people), []
     for person in np.unique(whose):
         seen, unseen = whose != person, whose == person
-        by_temperature = apply_temperature(logits[unseen], fit_temperature(logits[seen], targets[seen]))
+        temperature = fit_temperature(logits[seen], targets[seen], whose[seen].tolist())
         by_vector = apply_vector_scaling(logits[unseen], *fit_vector_scaling(logits[seen], targets[seen]))
-        better += nll(by_temperature, targets[unseen]) - nll(by_vector, targets[unseen])
-    return better > 0
+        said = (apply_temperature(logits[unseen], temperature), by_vector)
+        losses.append([nll(shares, targets[unseen]) for shares in said])
+    by_temperatures, by_vectors = np.sort(losses, axis=0)[len(losses) // 2 :].mean(axis=0)
+    return bool(by_vectors < by_temperatures)
 
 
 def _multi_label(task: TaskInfo, logits: np.ndarray, targets: np.ndarray) -> Calibration:

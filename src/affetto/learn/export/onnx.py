@@ -14,11 +14,13 @@ from types import MappingProxyType
 
 import onnx
 import torch
+from onnxscript.optimizer import fold_constants
 from torch import Tensor, nn
 
 from affetto.bundle import FUSION
 from affetto.errors import ConfigError
 from affetto.learn.export.recurrent import with_gru_operators
+from affetto.learn.export.stored import name_weights
 from affetto.learn.models.recogniser import Output, Recogniser
 from affetto.records import Track
 
@@ -159,8 +161,12 @@ def _export(part: nn.Module, example: Sequence[Tensor], inputs: list[str], outpu
             external_data=False,
             verbose=False,
         )
-    assert exported is not None  # with dynamo=True there always is one
-    return tidy(exported.model_proto)
+        assert exported is not None  # with dynamo=True there always is one
+        # Weights in another form than the model keeps them in, too: what multiplies by them is then quantised.
+        fold_constants(exported.model, input_size_limit=LARGEST, output_size_limit=LARGEST)
+    model = exported.model_proto
+    name_weights(model, part)
+    return tidy(model)
 
 
 def tidy(model: onnx.ModelProto) -> bytes:

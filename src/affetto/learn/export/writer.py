@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from affetto.bundle import (
     FUSION,
@@ -42,9 +44,11 @@ from affetto.learn.export.onnx import INPUTS, export_parts, features_of
 from affetto.learn.export.parity import compare_precisions, compare_with_torch, random_items
 from affetto.learn.export.parts import Inputs, padded
 from affetto.learn.export.quantise import Quantised, convolves, quantise_dynamic, quantise_static
+from affetto.learn.export.stored import is_rounded, stored_weights
 from affetto.learn.models.build import backbones, build_recogniser
 from affetto.learn.models.recogniser import Recogniser
 from affetto.learn.settings import to_dict
+from affetto.learn.training.media_cache import WINDOW_SECONDS
 
 WEIGHTS, CONFIG, TOKENIZER, PARITY, README = (
     "model.safetensors",
@@ -142,22 +146,26 @@ def with_calibration(
 
 
 def remake_parts(
-    bundle: Bundle, out: str | Path, precision: str, *, examples: Sequence[Inputs] = ()
+    bundle: Bundle, out: str | Path, precision: str, *, examples: Sequence[Inputs] = (), once: bool = False
 ) -> Bundle:
     """The bundle with the parts of one precision and no other: those it has, or new ones from its weights.
 
-    `examples` are needed to make int8 parts. Raises BundleError and TrainingError as `write_bundle` does.
+    `examples` are needed to make int8 parts. once: weights that the parts hold are in the bundle once, there, and
+    what training starts from is rounded as they are. Raises BundleError and TrainingError as `write_bundle` does.
     """
-    parts = {part_file(name, precision) for name in (*bundle.info.parts.modalities(), "fusion")}
-    others = [name for name in bundle.info.files if not name.endswith(".onnx")]
-    files = {name: bundle.read(name) for name in others}
-    if parts <= set(bundle.info.files):
-        files |= {name: bundle.read(name) for name in parts}
+    names = {name: part_file(name, precision) for name in (*bundle.info.parts.modalities(), FUSION)}
+    files = {name: bundle.read(name) for name in bundle.info.files if not name.endswith(".onnx")}
+    if there := set(names.values()) <= set(bundle.info.files):
+        parts = {file: bundle.read(file) for file in names.values()}
     else:
-        made, parity = _make_parts(load_model(bundle), load_config(bundle), [precision], examples, None)
+        parts, parity = _make_parts(load_model(bundle), load_config(bundle), [precision], examples, None)
         # A comparison that was made with labels, when the bundle was written, is worth more than a new one.
-        files |= {**made, PARITY: as_json({**parity, **json.loads(files.get(PARITY, b"{}"))})}
-    return write_bundle_folder(out, bundle.info, files)
+        files[PARITY] = as_json({**parity, **json.loads(files.get(PARITY, b"{}"))})
+    if once or not there:
+        files = {name: data for name, data in files.items() if not name.endswith(".safetensors")}
+        held = {name: parts[file] for name, file in names.items()} if once else {}
+        files |= weight_files(load_model(bundle), held)
+    return write_bundle_folder(out, bundle.info, {**files, **parts})
 
 
 def load_config(bundle: Bundle) -> ModelConfig:
@@ -175,15 +183,28 @@ def load_model(bundle: Bundle) -> Recogniser:
     """
     model = build_recogniser(load_config(bundle), forms=_load_forms(bundle))
     try:
-        files = [WEIGHTS, *(_backbone_file(part) for part in backbones(model))]
-        weights = [safetensors.torch.load(bundle.read(name)) for name in files]
-        model.load_state_dict({name: value for part in weights for name, value in part.items()})
+        model.load_state_dict(_load_weights(bundle, model))
     except (RuntimeError, safetensors.SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise BundleError(
             "bundle_invalid", f"{bundle.path}: {WEIGHTS} does not fit {CONFIG}: {reason}"
         ) from error
     return model.eval()
+
+
+def _load_weights(bundle: Bundle, model: Recogniser) -> dict[str, Tensor]:
+    """All weights that the bundle has: of its own files, and what is in its parts alone."""
+    files = [name for name in (WEIGHTS, *map(_backbone_file, backbones(model))) if name in bundle.info.files]
+    weights = [safetensors.torch.load(bundle.read(name)) for name in files]
+    found = {name: value for part in weights for name, value in part.items()}
+    missing = {name: value.shape for name, value in model.state_dict().items() if name not in found}
+    if missing:
+        precision = next(iter(bundle.precisions()), PRECISIONS[0])
+        parts = {
+            name: bundle.read_part(name, precision) for name in (*bundle.info.parts.modalities(), FUSION)
+        }
+        found |= stored_weights(parts, missing)
+    return found
 
 
 def _form_file(part: str) -> str:
@@ -255,9 +276,10 @@ def _make_parts(
 
 def _quantise(name: str, model: bytes, examples: Sequence[Inputs], attends: bool = False) -> Quantised:
     """`attends`: a part that is a pretrained Transformer. Convolutions are its smallest share, and static scales
-    would spoil what it computes for its attention: masks, and places turned into integers."""
+    would spoil what it computes for its attention: masks, and places turned into integers. Frozen weights have not
+    learnt to be rounded: seven bits cost the default model's speech two points, eight nothing."""
     if attends or not convolves(model):
-        return quantise_dynamic(model)
+        return quantise_dynamic(model, bits=8 if attends else 7)
     items = [padded([item[name]]) for item in examples if name in item]
     if not items:
         raise TrainingError(
@@ -290,7 +312,13 @@ def _parts_info(model: Recogniser, config: ModelConfig, facts: Facts, voice: Voi
         track = {"width": encoder.out_dim, "clock": encoder.rate}
         if name == "speech" and config.speech is not None:
             margin = config.speech.margin_seconds
-            parts[name] = SpeechPart(margin_seconds=margin, voice=voice, **track)  # type: ignore[arg-type]
+            window = min(WINDOW_SECONDS, getattr(encoder, "stretch", math.inf))
+            parts[name] = SpeechPart(
+                window_seconds=window,
+                margin_seconds=margin,
+                voice=voice,
+                **track,  # type: ignore[arg-type]
+            )
         if name == "text" and config.text is not None:
             parts[name] = TextPart(languages=facts.languages, max_tokens=config.text.max_tokens, **track)  # type: ignore[arg-type]
         if name == "vision" and config.vision is not None:
@@ -315,14 +343,19 @@ def _embedding_info(model: Recogniser, config: ModelConfig) -> EmbeddingInfo | N
     )
 
 
-def weight_files(model: Recogniser) -> dict[str, bytes]:
-    """Files of weights in fp16; statistics stay in fp32, they may lie outside its range."""
-    names = {name for name, _ in model.named_parameters()}
-    state = {k: (v.half() if k in names else v).contiguous() for k, v in model.state_dict().items()}
+def weight_files(model: Recogniser, parts: Mapping[str, bytes] = MappingProxyType({})) -> dict[str, bytes]:
+    """Files of weights in fp16; statistics stay in fp32, they may lie outside its range. What `parts` hold, ONNX by
+    name, is left out."""
+    weights = dict(model.named_parameters())
+    held = stored_weights(parts, {name: weight.shape for name, weight in weights.items()})
+    state = {
+        name: (value.half() if name in weights else value).contiguous()
+        for name, value in model.state_dict().items()
+        if name not in held or not is_rounded(held[name], value)
+    }
     files = {WEIGHTS: state}
     for part in backbones(model):
         prefix = f"{'fusion' if part == FUSION else f'encoders.{part}'}.backbone."
-        files[_backbone_file(part)] = {
-            name: state.pop(name) for name in list(state) if name.startswith(prefix)
-        }
+        own = {name: state.pop(name) for name in list(state) if name.startswith(prefix)}
+        files |= {_backbone_file(part): own} if own else {}
     return {file: safetensors.torch.save(tensors) for file, tensors in files.items()}

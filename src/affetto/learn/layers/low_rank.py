@@ -7,6 +7,8 @@ Biases and norms learn as they are.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -27,10 +29,10 @@ class Correction(nn.Module):
         return weight + (self.b @ self.a).view_as(weight)
 
 
-def add_corrections(model: nn.Module, rank: int) -> None:
-    """Let the layers of a model learn corrections of at most this rank, and no more."""
+def add_corrections(model: nn.Module, rank: int, still: Collection[nn.Module] = ()) -> None:
+    """Let the layers of a model learn corrections of at most this rank, and no more; those in `still` learn none."""
     for module in list(model.modules()):
-        if isinstance(module, _LAYERS):
+        if isinstance(module, _LAYERS) and module not in still:
             matrix = module.weight.flatten(1)
             correction = Correction(module.weight, min(rank, *matrix.shape))
             parametrize.register_parametrization(module, "weight", correction)

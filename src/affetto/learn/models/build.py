@@ -94,9 +94,12 @@ def add_adapters(recogniser: Recogniser, config: ModelConfig) -> None:
 
 
 def learn_corrections(recogniser: Recogniser, rank: int) -> None:
-    """Let encoders and fusion learn no more than corrections of low rank to the weights that they have now."""
+    """Let encoders and fusion learn no more than corrections of low rank to the weights that they have now; what is
+    frozen of pretrained backbones stays as it is."""
+    frozen = [backbone for backbone in backbones(recogniser).values() if backbone.trained_layers == 0]
+    still = {module for backbone in frozen for module in backbone.modules()}
     for part in (*recogniser.encoders.values(), recogniser.fusion):
-        add_corrections(part, rank)
+        add_corrections(part, rank, still)
 
 
 def write_corrections(recogniser: Recogniser) -> None:

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,6 +22,7 @@ from affetto.features.text import load_tokenizer, train_tokenizer
 from affetto.learn import ranks
 from affetto.learn.config import ExperimentConfig, HintConfig, ModelConfig, StageConfig, TrainConfig
 from affetto.learn.models.build import (
+    Forms,
     add_adapters,
     backbones,
     build_recogniser,
@@ -55,10 +56,12 @@ _PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
 @dataclass(frozen=True)
 class Start:
-    """What a run begins with instead of fresh weights: those of another model, and its tokenizer."""
+    """What a run begins with instead of fresh weights: those of another model, its tokenizer, and the forms of its
+    pretrained backbones, by part, whose own files are then not needed."""
 
     weights: Mapping[str, Tensor]
     tokenizer: bytes | None = None
+    forms: Forms = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -340,7 +343,7 @@ def _tokenizer(
 def _build(config: ExperimentConfig, cache: MediaCache, folder: RunFolder, start: Start | None) -> Recogniser:
     torch.manual_seed(torch_seed(config.seed, "weights"))
     tokens = vocabulary(cache.tokenizer, config.model.text.vocab_size) if config.model.text else None
-    recogniser = build_recogniser(config.model, tokens=tokens)
+    recogniser = build_recogniser(config.model, tokens=tokens, forms=_known_forms(config.model, start))
     forms = {name: backbone.form for name, backbone in backbones(recogniser).items()}
     folder.write_backbones(forms)
     if start is not None:
@@ -349,6 +352,18 @@ def _build(config: ExperimentConfig, cache: MediaCache, folder: RunFolder, start
     if config.train.low_rank is not None:
         learn_corrections(recogniser, config.train.low_rank)
     return recogniser
+
+
+def _known_forms(model: ModelConfig, start: Start | None) -> Forms | None:
+    """The forms of those backbones that the run begins with: the config asks for the very same."""
+    known = {} if start is None else start.forms
+    asked = {name: getattr(getattr(model, name), "backbone", None) for name in known}
+    same = {
+        name: known[name]
+        for name, asks in asked.items()
+        if asks is not None and asks.path == known[name]["path"]
+    }
+    return same or None
 
 
 def _take_over(recogniser: Recogniser, weights: Mapping[str, Tensor]) -> None:

@@ -130,6 +130,13 @@ class StageModule(lightning.LightningModule):
         return torch.nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
 
     @property
+    def alone(self) -> bool:
+        """Whether nothing that merges modalities is asked in this stage."""
+        stage = self.stage
+        merges = not {*self.views} <= {*stage.modalities} or stage.contrastive or stage.consistency
+        return self.recogniser.answers_alone and not (merges or stage.reconstruction)
+
+    @property
     def views(self) -> list[str]:
         """The views, and the vote, that the stage trains."""
         tasks = self.config.model.tasks
@@ -228,7 +235,7 @@ class StageModule(lightning.LightningModule):
             output, targets = forward_in_chunks(self.recogniser, own.inputs, settings.chunk), own.targets
         else:
             tracks, targets = mix_tracks(self.recogniser.encode(own.inputs), own, self.stage.track_mixup)
-            output = self.recogniser.fuse(tracks)
+            output = self.recogniser.fuse(tracks, alone=self.alone)
         # Hints stay where the Tracks are that are to tell them.
         targets = {name: values for name, values in targets.items() if name != HINT}
         shared = list(output.embeddings.values())
@@ -359,7 +366,9 @@ class Bookkeeping(lightning.Callback):
         clips, cache, config = module.plan.validation, self._run.cache, module.config
         if not clips or module.masked is not None:
             return {}
-        logits = predict_logits(module.recogniser, clips, cache, workers=config.train.workers)
+        logits = predict_logits(
+            module.recogniser, clips, cache, workers=config.train.workers, alone=module.alone
+        )
         found = scores(logits, clips, config.model.tasks)
         return {name: value for name, value in found.items() if name.split(".")[-2] in module.views}
 

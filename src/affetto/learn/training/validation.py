@@ -63,11 +63,12 @@ def predict_logits(
     *,
     batch_size: int = 32,
     workers: int = 0,
+    alone: bool = False,
 ) -> Logits:
     """The model's logits of clips that are in the cache, without augmentation; modes and gradients untouched.
 
     Of a clip longer than a window the beginning is read. The ranks of a run read a part of each batch; all of
-    them get the answers to all clips.
+    them get the answers to all clips. alone: see `Recogniser.fuse`.
     """
     plans, order = reading_plans(cache, clips, batch_size)
     device = next(recogniser.parameters()).device
@@ -78,7 +79,7 @@ def predict_logits(
         # Weights that are brought together in inference mode for the first time could not be trained.
         with torch.no_grad():
             for batch in make_loader(BatchBuilder(cache, ()), plans, workers):
-                output = recogniser(move(own_rows(batch), device).inputs)
+                output = recogniser(move(own_rows(batch), device).inputs, alone=alone)
                 parts.append(_arrays(of_all_ranks(output, len(batch.ids))))
     finally:
         for module, training in modes.items():

@@ -69,11 +69,19 @@ class Backbone(nn.Module):
         """The model's own inputs by name. Returns the states of the layer that is read, as the model has them."""
         if self.layer == -1:
             return self.model(**inputs).last_hidden_state
-        return self._read(self.model(**inputs, output_hidden_states=True).hidden_states)
+        return self.read(self.model(**inputs, output_hidden_states=True).hidden_states)
 
     def keep_embeddings(self) -> None:
         """Let go of all layers: nothing but the table of embeddings is asked for."""
         del self.layers[:]
+
+    def drop_unread(self) -> None:
+        """Let go of the layers above the one that is read, and of the normalisation above them all."""
+        if self.layer is None or self.layer % (self.depth + 1) == self.depth:
+            return
+        self.layer = self.depth = self.layer % (self.depth + 1)
+        del self.layers[self.layer :]
+        self.model.layer_norm = nn.Identity()
 
     def through(self, part: nn.Module, *args: Tensor, **inputs: Tensor) -> Tensor:
         """The states that are read when a part of the model, with all its layers in it, is run alone."""
@@ -88,9 +96,10 @@ class Backbone(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
-        return self._read([*states, last])
+        return self.read([*states, last])
 
-    def _read(self, states: Sequence[Tensor]) -> Tensor:
+    def read(self, states: Sequence[Tensor]) -> Tensor:
+        """Of the embeddings and what each layer made of them, [depth + 1] states [B T W]: what is read."""
         if self.layer is not None:
             return states[self.layer]
         shares = torch.softmax(self.mix, dim=0)
