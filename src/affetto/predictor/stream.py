@@ -271,8 +271,8 @@ class Session:
         as one, and each has its frames of it."""
         there = [stretch for stretch in utterances if stretch is not None]
         timed = self._part is not None and self._part.clock is not None
-        tracks = {stretch: self._speech(*stretch) for stretch in (_joined(there) if timed else there)}
-        return [None if stretch is None else self._voice(_within(tracks, stretch)) for stretch in utterances]
+        heard = {span: self._voice(self._speech(*span)) for span in (_joined(there) if timed else there)}
+        return [None if stretch is None else _within(heard, stretch) for stretch in utterances]
 
     def _spread_text(self) -> bool:
         """Spread a text without times over what is spoken, once; whether there now are words from it."""
@@ -360,10 +360,10 @@ def _joined(stretches: Sequence[_Stretch]) -> list[_Stretch]:
     return joined
 
 
-def _within(tracks: Mapping[_Stretch, Track], stretch: _Stretch) -> Track:
+def _within(tracks: Mapping[_Stretch, Track | None], stretch: _Stretch) -> Track | None:
     """A stretch's own frames, of the Track of the stretch that it lies in; all of them where it has none."""
     track = next(track for (start, end), track in tracks.items() if start <= stretch[0] and stretch[1] <= end)
-    if stretch in tracks or track.times is None:
+    if stretch in tracks or track is None or track.times is None:
         return track
     first, last = times_within(np.array([stretch]), track.times[0])[0]
     if first == last:
