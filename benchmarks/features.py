@@ -1,4 +1,5 @@
-"""Speed of `affetto.features` on one core, as ratios to librosa where librosa can be imported.
+"""Speed of `affetto.features` on one core, as ratios to librosa where librosa can be imported, and of the front
+end inside the speech part that ships.
 
     python benchmarks/features.py
 
@@ -17,7 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 
+from affetto.bundle import open_bundle
 from affetto.features.prosody import pitch
 from affetto.features.spectral import fbank, log_mel, mfcc
 
@@ -50,6 +54,7 @@ def peers() -> dict[str, tuple[Feature, Feature | None]]:
         "mfcc": (mfcc, None),
         "fbank": (fbank, None),
         "pitch": (lambda waveform: pitch(waveform)[0], None),
+        "in graph": (front_end(), None),
     }
     try:
         import librosa
@@ -68,6 +73,23 @@ def peers() -> dict[str, tuple[Feature, Feature | None]]:
         return np.concatenate(parts).T
 
     return alone | {"log_mel": (log_mel, their_log_mel), "mfcc": (mfcc, their_mfcc)}
+
+
+def front_end() -> Feature:
+    """The log-mel inside the speech part of the default bundle: all that comes before its first weights in int8."""
+    model = onnx.load_from_string(open_bundle().read_part("speech", "int8"))
+    log_mel = next(node.input[0] for node in model.graph.node if node.op_type == "DynamicQuantizeLinear")
+    del model.graph.output[:]
+    model.graph.output.append(onnx.helper.make_tensor_value_info(log_mel, onnx.TensorProto.FLOAT, None))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+
+    def run(waveform: np.ndarray) -> np.ndarray:
+        inputs = {"waveform": waveform[None], "mask": np.ones((1, len(waveform)), bool)}
+        return np.asarray(session.run(None, inputs)[0])
+
+    return run
 
 
 def compare(name: str, ours: Feature, theirs: Feature | None, waveform: np.ndarray, seconds: int) -> bool:

@@ -241,6 +241,34 @@ def test_what_is_left_in_fp32_without_a_reason_is_refused() -> None:
     assert "unloved" in str(caught.value)
 
 
+@pytest.mark.parametrize("transposed", [False, True])
+def test_int8_products_overflow_on_no_cpu(transposed: bool) -> None:
+    """CPUs without VNNI add u8 times two neighbouring weights in 16 bits: here, whatever the inputs, in vain."""
+    rng = np.random.default_rng(0)
+    weight = rng.normal(size=(65, 12)).astype(np.float32)
+    weight[10:14, :3] = 0.0
+    weight[10:12, 0], weight[11:13, 1], weight[10:12, 2] = 4.0, 4.0, (4.0, -4.0)
+    weight[:, 3] = 0.0
+    node = helper.make_node("Gemm", ["x", "w"], ["y"], name="turned", transB=1)
+    if not transposed:
+        node = helper.make_node("MatMul", ["x", "w"], ["y"], name="product")
+    model = graph_of([node], {"w": weight.T.copy() if transposed else weight}, {"x": [9, 65]}, "y")
+    small = quantise_dynamic(model).model
+    stored = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in onnx.load_from_string(small).graph.initializer
+    }
+    pairs = np.pad(stored["w_quantized"].astype(int), ((0, 1), (0, 0))).reshape(-1, 2, 12)
+    assert (255 * np.maximum(pairs, 0).sum(axis=1)).max() <= np.iinfo(np.int16).max
+    assert (255 * np.minimum(pairs, 0).sum(axis=1)).min() >= np.iinfo(np.int16).min
+    # Seven bits where two neighbours are large, eight where they are not, or have two signs.
+    finest = np.abs(weight).max(axis=0) / 127
+    assert stored["w_scale"][0] == pytest.approx(2 * finest[0], rel=0.01)
+    assert stored["w_scale"][[1, 2]] == pytest.approx(finest[[1, 2]])
+    x = rng.normal(size=(9, 65)).astype(np.float32)
+    assert np.abs(open_session(small, "text", 1).run(None, {"x": x})[0] - x @ weight).max() < 0.4
+
+
 def test_embedding_tables_get_a_scale_per_row() -> None:
     rng = np.random.default_rng(0)
     table = (rng.normal(size=(500, 32)) * np.geomspace(1e-3, 1e3, 500)[:, None]).astype(np.float32)

@@ -1,8 +1,9 @@
 """Parts in int8: what is quantised, what is not, and never in silence.
 
 Parts that convolve (speech, vision) get static scales, per channel for weights, from calibration data: an
-item's answer then does not depend on its batch mates. Parts made of matrix products alone (text, fusion) get
-int8 weights per channel, and scales of activations at run time. Embedding tables get a scale per row.
+item's answer then does not depend on its batch mates. Parts made of matrix products alone (text, fusion), and
+pretrained Transformers, get int8 weights per channel, and scales of activations at run time. Embedding tables get
+a scale per row.
 
 What stands before the first trained operator stays in fp32: eight bits cannot hold a power spectrum.
 """
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -37,6 +39,8 @@ _RECURRENT = ("GRU", "LSTM", "RNN")
 _STATIC = ("Conv", "MatMul", "Gemm", "Relu", "Mul", "Add")
 #: What may stand between a stored tensor and the operator that multiplies by it.
 _FORM = ("DequantizeLinear", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Cast")
+#: Two weights that u8 multiplies may add up to 128 in 16 bits, 32,767; half of one is left for rounding.
+_LARGEST_PAIR = 127.5
 _SMALLEST_TABLE = 4096  # numbers; smaller ones are no embedding, and save nothing
 _FRONT_END = "front end, before the first trained operator"
 _CONVOLUTION = "convolution: scales found at run time would cost it more than eight bits save"
@@ -78,11 +82,10 @@ def quantise_static(model: bytes, calibration: Iterable[Mapping[str, np.ndarray]
     return _checked(_through_files(prepared, run), dict.fromkeys(front, _FRONT_END))
 
 
-def quantise_dynamic(model: bytes, *, bits: int = 7) -> Quantised:
+def quantise_dynamic(model: bytes) -> Quantised:
     """Int8 weights of matrix products and embedding tables; activations are scaled at run time.
 
-    bits: of a weight. Seven overflow on no CPU; eight may, where there is no VNNI, in those few sums whose terms are
-    all large. Convolutions stay in fp32, with the reason.
+    Each output's weights are as fine as no CPU overflows. Convolutions stay in fp32, with the reason.
     Raises TrainingError `parity_failed` when a weighted operator stayed in fp32 without a stated reason.
     """
 
@@ -93,12 +96,14 @@ def quantise_dynamic(model: bytes, *, bits: int = 7) -> Quantised:
             op_types_to_quantize=["MatMul", "Gemm"],
             weight_type=QuantType.QInt8,
             per_channel=True,
-            reduce_range=bits < 8,
         )
 
     whole = onnx.load_from_string(model)
     left = {node.name: _CONVOLUTION for node in whole.graph.node if node.op_type == "Conv"}
-    return _checked(_through_files(_quantise_tables(whole), run), left)
+    matrices = _matrices(whole)
+    quantised = _through_files(_quantise_tables(whole), run)
+    _round_safely(quantised, matrices)
+    return _checked(quantised, left)
 
 
 def convolves(model: bytes) -> bool:
@@ -176,6 +181,45 @@ def _checked(model: onnx.ModelProto, reasons: Mapping[str, str]) -> Quantised:
             )
         left[name] = reason
     return Quantised(tidy(model), sum(operators.values()), left)
+
+
+def _matrices(model: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
+    """What matrix products multiply by, [.. K N] by name."""
+    graph, found = _Graph(model), {}
+    for node in graph.nodes:
+        if node.op_type in ("MatMul", "Gemm") and node.input[1] in graph.tensors:
+            values = numpy_helper.to_array(graph.tensors[node.input[1]])
+            turned = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+            found[node.input[1]] = values.T if turned else values
+    return found
+
+
+def _round_safely(model: onnx.ModelProto, matrices: Mapping[str, NDArray[np.float32]]) -> None:
+    """Round stored matrices anew, in place, so that no sum overflows on CPUs without VNNI.
+
+    These add the products of two neighbouring inputs in 16 bits: u8 times what two weights of one sign add up to.
+    """
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    for name, weights in matrices.items():
+        scale = safe_scale(weights)
+        rounded = np.round(weights / scale).astype(np.int8)
+        for values, tensor in ((rounded, stored[f"{name}_quantized"]), (scale, stored[f"{name}_scale"])):
+            tensor.CopyFrom(numpy_helper.from_array(values.reshape(tensor.dims), tensor.name))
+
+
+def safe_scale(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The finest scale [N] of int8 for each output of a matrix [.. K N] whose products no CPU overflows.
+
+    It is up to twice as coarse as eight bits alone would have it, mostly much less: only where two neighbours that
+    are both large have one sign.
+    """
+    odd = weights.shape[-2] % 2
+    padded = np.pad(weights, [(0, 0)] * (weights.ndim - 2) + [(0, odd), (0, 0)])
+    pairs = padded.reshape(*weights.shape[:-2], -1, 2, weights.shape[-1])
+    sums = np.maximum(np.maximum(pairs, 0).sum(axis=-2), np.maximum(-pairs, 0).sum(axis=-2))
+    outputs = tuple(range(weights.ndim - 1))
+    scale = np.maximum(sums.max(axis=outputs) / _LARGEST_PAIR, np.abs(weights).max(axis=outputs) / 127)
+    return np.where(scale > 0, scale, 1.0).astype(np.float32)
 
 
 def _quantise_tables(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -276,10 +276,9 @@ def _make_parts(
 
 def _quantise(name: str, model: bytes, examples: Sequence[Inputs], attends: bool = False) -> Quantised:
     """`attends`: a part that is a pretrained Transformer. Convolutions are its smallest share, and static scales
-    would spoil what it computes for its attention: masks, and places turned into integers. Frozen weights have not
-    learnt to be rounded: seven bits cost the default model's speech two points, eight nothing."""
+    would spoil what it computes for its attention: masks, and places turned into integers."""
     if attends or not convolves(model):
-        return quantise_dynamic(model, bits=8 if attends else 7)
+        return quantise_dynamic(model)
     items = [padded([item[name]]) for item in examples if name in item]
     if not items:
         raise TrainingError(
