@@ -9,10 +9,11 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from affetto import load
-from affetto.bundle import DEFAULT_BUNDLE, open_bundle
+from affetto.bundle import DEFAULT_BUNDLE, FUSION, open_bundle
 from affetto.data.corpora import read_corpus
 from affetto.data.splits import reserve
 from affetto.evaluation.metrics import uar
@@ -44,6 +45,22 @@ def test_it_is_small_complete_and_names_its_licence() -> None:
     assert bundle.info.parts.modalities() == ("speech", "text", "vision")
     assert bundle.info.reserved["ravdess"] == ("15", "16")
     assert "model.safetensors" in bundle.info.files
+
+
+@pytest.mark.parametrize("part", ["speech", "text", "vision", FUSION])
+def test_its_products_overflow_on_no_cpu(part: str) -> None:
+    """CPUs without VNNI add u8 times two neighbouring weights in 16 bits."""
+    model = onnx.load_from_string(open_bundle().read_part(part, "int8"))
+    rounded = [tensor for tensor in model.graph.initializer if tensor.name.endswith("_quantized")]
+    weights = [onnx.numpy_helper.to_array(tensor).astype(int) for tensor in rounded if len(tensor.dims) > 1]
+    assert weights
+    for weight in weights:
+        if part == "vision":  # convolutions, in seven bits
+            assert np.abs(weight).max() <= 64
+        else:
+            pairs = np.pad(weight, ((0, len(weight) % 2), (0, 0))).reshape(-1, 2, weight.shape[1])
+            assert 255 * np.maximum(pairs, 0).sum(axis=1).max() <= np.iinfo(np.int16).max
+            assert 255 * np.minimum(pairs, 0).sum(axis=1).min() >= np.iinfo(np.int16).min
 
 
 @pytest.mark.parametrize("subset", SUBSETS, ids=["+".join(subset) for subset in SUBSETS])
