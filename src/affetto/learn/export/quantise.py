@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +101,7 @@ def quantise_dynamic(model: bytes) -> Quantised:
 
     whole = onnx.load_from_string(model)
     left = {node.name: _CONVOLUTION for node in whole.graph.node if node.op_type == "Conv"}
+    _turn_weights(whole)
     matrices = _matrices(whole)
     quantised = _through_files(_quantise_tables(whole), run)
     _round_safely(quantised, matrices)
@@ -183,15 +185,30 @@ def _checked(model: onnx.ModelProto, reasons: Mapping[str, str]) -> Quantised:
     return Quantised(tidy(model), sum(operators.values()), left)
 
 
+def _turn_weights(model: onnx.ModelProto) -> None:
+    """Gemm by stored weights [N K] as Gemm by [K N], in place: the quantiser renames what it turns itself."""
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    uses = Counter(name for node in model.graph.node for name in node.input)
+    for node in model.graph.node:
+        turned = [a for a in node.attribute if node.op_type == "Gemm" and a.name == "transB" and a.i]
+        if not turned or node.input[1] not in stored:
+            continue
+        tensor = stored[node.input[1]]
+        if uses[tensor.name] > 1:
+            node.input[1] = f"{tensor.name}.{node.name}"
+            model.graph.initializer.append(tensor)
+            model.graph.initializer[-1].name = node.input[1]
+            tensor = model.graph.initializer[-1]
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).T.copy(), tensor.name))
+        turned[0].i = 0
+
+
 def _matrices(model: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
     """What matrix products multiply by, [.. K N] by name."""
-    graph, found = _Graph(model), {}
-    for node in graph.nodes:
-        if node.op_type in ("MatMul", "Gemm") and node.input[1] in graph.tensors:
-            values = numpy_helper.to_array(graph.tensors[node.input[1]])
-            turned = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
-            found[node.input[1]] = values.T if turned else values
-    return found
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    products = (node for node in model.graph.node if node.op_type in ("MatMul", "Gemm"))
+    names = {node.input[1] for node in products} & stored.keys()
+    return {name: numpy_helper.to_array(stored[name]) for name in names}
 
 
 def _round_safely(model: onnx.ModelProto, matrices: Mapping[str, NDArray[np.float32]]) -> None:
