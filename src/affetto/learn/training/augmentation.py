@@ -71,7 +71,7 @@ def augment_speech(
 
 
 def augment_image(image: Planes, config: AugmentConfig, rng: np.random.Generator) -> Planes:
-    """Planes [3 S S] in [0, 1]: mirrored, turned and sized, moved, blurred, partly hidden, in another light."""
+    """Planes [C S S] in [0, 1]: mirrored, turned and sized, moved, blurred, partly hidden, in another light."""
     if rng.random() < config.flip:
         image = image[:, :, ::-1]
     if config.image_rotation or config.image_scale:
@@ -183,14 +183,14 @@ def drop_words(
 
 
 def shift_image(image: Planes, down: int, right: int) -> Planes:
-    """Planes [3 S S] moved by whole pixels; the edge is repeated."""
+    """Planes [C S S] moved by whole pixels; the edge is repeated."""
     rows = np.clip(np.arange(image.shape[1]) - down, 0, image.shape[1] - 1)
     columns = np.clip(np.arange(image.shape[2]) - right, 0, image.shape[2] - 1)
     return image[:, rows[:, None], columns[None, :]]
 
 
 def turn_image(image: Planes, degrees: float, scale: float) -> Planes:
-    """Planes [3 S S] turned about their middle and enlarged by `scale`, bilinear; the edge is repeated."""
+    """Planes [C S S] turned about their middle and enlarged by `scale`, bilinear; the edge is repeated."""
     size = image.shape[-1]
     middle = (size - 1) / 2
     down, right = np.mgrid[:size, :size] - middle
@@ -205,7 +205,7 @@ def turn_image(image: Planes, degrees: float, scale: float) -> Planes:
 
 
 def blur_image(image: Planes, sigma: float) -> Planes:
-    """Planes [3 S S] blurred by a Gaussian of deviation `sigma` in pixels; the edge is repeated."""
+    """Planes [C S S] blurred by a Gaussian of deviation `sigma` in pixels; the edge is repeated."""
     if sigma <= 0.0:
         return image
     size = image.shape[-1]

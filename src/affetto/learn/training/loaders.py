@@ -181,8 +181,8 @@ class BatchBuilder(Dataset[Batch]):
         return Track(torch.from_numpy(values), torch.from_numpy(mask))
 
     def _vision(self, plan: BatchPlan, present: Sequence[bool], rngs: list[np.random.Generator]) -> Track:
-        first = plan.clips[present.index(True)]
-        values = np.zeros((len(present), 1, *self._cache.face(first).shape), dtype=np.float32)
+        size = self._cache.face(plan.clips[present.index(True)]).shape[-1]
+        values = np.zeros((len(present), 1, 3, size, size), dtype=np.float32)
         for i, (clip, there) in enumerate(zip(plan.clips, present, strict=True)):
             if there:
                 face = self._cache.face(clip)

@@ -112,9 +112,8 @@ class MediaCache:
         return as_float(self.speech(clip)[: round(WINDOW_SECONDS * SAMPLE_RATE)])
 
     def face(self, clip: Clip) -> NDArray[np.float32]:
-        """Planes [3 S S] in [0, 1] of a clip that was added; not to be written to."""
-        luma = self._faces[clip.vision or ""].astype(np.float32) / 255
-        return np.broadcast_to(luma, (3, self._size, self._size))
+        """Luma [1 S S] in [0, 1] of a clip that was added: what stands in each of its three planes."""
+        return self._faces[clip.vision or ""][None].astype(np.float32) / np.float32(255)
 
     def tokens(self, clip: Clip) -> NDArray[np.int64]:
         """Token ids [T] of a clip that was added, and has a text."""
@@ -146,7 +145,7 @@ class MediaCache:
         if "text" in present:
             found["text"] = self.tokens(clip)
         if "vision" in present:
-            found["vision"] = self.face(clip)[None]
+            found["vision"] = np.broadcast_to(self.face(clip), (1, 3, self._size, self._size))
         return found
 
     def _add(self, clip: Clip) -> None:
