@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from affetto.errors import ConfigError
 from affetto.learn.encoders import ENCODERS
-from affetto.learn.encoders.frontend import LogMel, SlidingMean, SpecAugment, SpeechFrontEnd
+from affetto.learn.encoders.frontend import LogMel, MelPower, SlidingMean, SpecAugment, SpeechFrontEnd
 from affetto.learn.encoders.speech import SpeechCnn, SpeechCrnn, SpeechTransformer
 from affetto.learn.encoders.text import TextCnn, TextTransformer, WordVectors, load_vectors
 from affetto.learn.encoders.vision import ResNet, VisionTransformer
@@ -121,6 +121,18 @@ def test_log_mel_equals_the_reference(n_mels: int, loudness: float) -> None:
     assert mask.all()
     assert ours.shape[2] == len(expected) == (RATE - 400) // 160 + 1
     np.testing.assert_allclose(ours[0].T.numpy(), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [400, 512])
+@pytest.mark.parametrize("samples", [400, 401, 559, 1111])
+def test_power_by_halves_is_that_of_the_whole_transform(size: int, samples: int) -> None:
+    rng = np.random.default_rng(0)
+    waveform, mel = rng.standard_normal(samples), rng.random((7, size // 2 + 1))
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
+    frames = np.stack([waveform[s : s + 400] * window for s in range(0, samples - 399, 160)])
+    expected = np.abs(np.fft.rfft(frames, size)) ** 2 @ mel.T
+    ours = MelPower(mel, size)(torch.tensor(waveform)[None].float())
+    np.testing.assert_allclose(ours[0].T.numpy(), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

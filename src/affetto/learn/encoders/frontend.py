@@ -6,7 +6,9 @@ frame t covers samples [160 t, 160 t + 400), power spectrum, Slaney mel, log(x +
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,22 +18,50 @@ from affetto.learn.layers.conv import every
 FRAME_RATE = RATE / HOP
 
 
-def dft_basis(size: int = WINDOW) -> Tensor:
-    """Windowed cosines, then sines, as the kernels of a strided convolution: [2 * (size // 2 + 1), 1, 400].
+class MelPower(nn.Module):
+    """Waveform [B N] to the power in the bands of `mel` [F size // 2 + 1], [B F T]; N is at least 400.
 
-    `size` are the points of the transform, of which a frame fills the first 400.
+    `size`, a multiple of 4, are the points of the transform, of which a frame fills the first 400. The transforms
+    of the even and of the odd samples, each a strided convolution, say all: their sum is the lower half of the
+    spectrum, their difference the upper (Cooley & Tukey 1965). That takes half the products of a whole one.
     """
-    n = torch.arange(WINDOW, dtype=torch.float64)
-    window = 0.5 - 0.5 * torch.cos(2 * torch.pi * n / WINDOW)
+
+    def __init__(self, mel: NDArray[np.floating], size: int = WINDOW) -> None:
+        super().__init__()
+        middle = size // 4
+        for name, first in (("even", 0), ("odd", 1)):
+            self.register_buffer(name, _dft_basis(size, first), persistent=False)
+        lower, upper = mel[:, : middle + 1], mel[:, : middle - 1 : -1].copy()
+        upper[:, middle] = 0.0  # it is in the lower half
+        for name, weights in (("lower", lower), ("upper", upper)):
+            self.register_buffer(name, torch.from_numpy(weights).float()[:, :, None], persistent=False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """waveform: [B N] float, nothing masked."""
+        even = F.conv1d(waveform[:, None, :-1], self.get_buffer("even"), stride=HOP, dilation=2)
+        odd = F.conv1d(waveform[:, None, 1:], self.get_buffer("odd"), stride=HOP, dilation=2)
+        lower = F.conv1d(_power(even + odd), self.get_buffer("lower"))
+        return lower + F.conv1d(_power(even - odd), self.get_buffer("upper"))
+
+
+def _dft_basis(size: int, first: int) -> Tensor:
+    """Windowed cosines, then sines, of every second sample, as kernels: [2 * (size // 4 + 1), 1, 200]."""
+    n = torch.arange(first, WINDOW, 2, dtype=torch.int64)
+    window = 0.5 - 0.5 * torch.cos(2 * torch.pi * n.double() / WINDOW)
     # k n modulo the period keeps the angles small, hence exact.
-    turns = torch.arange(size // 2 + 1)[:, None] * torch.arange(WINDOW)[None, :] % size
+    turns = torch.arange(size // 4 + 1)[:, None] * n[None, :] % size
     angles = 2 * torch.pi * turns.double() / size
     basis = torch.cat([torch.cos(angles), -torch.sin(angles)]) * window
     return basis[:, None, :].float()
 
 
+def _power(spectrum: Tensor) -> Tensor:
+    real, imaginary = spectrum.chunk(2, dim=1)
+    return real.square() + imaginary.square()
+
+
 class LogMel(nn.Module):
-    """Waveform [B N] to log-mel [B F T] and its mask [B T]; the DFT is a convolution.
+    """Waveform [B N] to log-mel [B F T] and its mask [B T].
 
     A clip of n >= 400 samples has (n - 400) // 160 + 1 real frames; a shorter one has a single frame, padded
     with silence; a row without samples has none.
@@ -39,19 +69,14 @@ class LogMel(nn.Module):
 
     def __init__(self, n_mels: int) -> None:
         super().__init__()
-        self.register_buffer("basis", dft_basis(), persistent=False)
-        mel = torch.from_numpy(mel_filterbank(n_mels, n_fft=WINDOW, rate=RATE))
-        self.register_buffer("mel", mel.float()[:, :, None], persistent=False)
+        self.power = MelPower(mel_filterbank(n_mels, n_fft=WINDOW, rate=RATE))
 
     def forward(self, waveform: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """waveform: [B N] float; mask: [B N] bool, True for the first samples of each row."""
         short = torch.sym_max(WINDOW - waveform.shape[1], 0)
         waveform = F.pad(torch.where(mask, waveform, 0.0), (0, short))
         mask = F.pad(mask, (0, short))
-        spectrum = F.conv1d(waveform[:, None], self.get_buffer("basis"), stride=HOP)
-        real, imaginary = spectrum.chunk(2, dim=1)
-        power = real.square() + imaginary.square()
-        log_mel = torch.log(F.conv1d(power, self.get_buffer("mel")) + FLOOR)
+        log_mel = torch.log(self.power(waveform) + FLOOR)
         # A frame is real when its last sample is; the first frame also when the clip is shorter than it.
         complete = every(mask[:, WINDOW - 1 :], HOP)
         frames = torch.cat([mask.any(dim=1, keepdim=True), complete[:, 1:]], dim=1)

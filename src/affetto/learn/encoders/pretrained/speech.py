@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from affetto.features.spectral import HOP, RATE, WINDOW, mel_filterbank
-from affetto.learn.encoders.frontend import dft_basis
+from affetto.learn.encoders.frontend import MelPower
 from affetto.learn.encoders.pretrained.backbone import Backbone
 from affetto.learn.layers.conv import every
 from affetto.records import Track
@@ -135,9 +135,7 @@ class WhisperStates(nn.Module):
         self.stretch = self.frames * HOP / RATE
         self.normalise = bool(backbone.form["processor"].get("do_normalize", False))
         self.step, self.sees = 2 * HOP, WINDOW - 2 * (WINDOW // 2)  # frames are centred on their first sample
-        self.register_buffer("basis", dft_basis(), persistent=False)
-        mel = torch.from_numpy(mel_filterbank(config.num_mel_bins, n_fft=WINDOW, rate=RATE))
-        self.register_buffer("mel", mel.float()[:, :, None], persistent=False)
+        self.power = MelPower(mel_filterbank(config.num_mel_bins, n_fft=WINDOW, rate=RATE))
 
     def forward(self, waveform: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """waveform: [B N]; mask: [B N] bool. Returns states [B T W] and mask [B T]."""
@@ -157,9 +155,7 @@ class WhisperStates(nn.Module):
         """[B N] -> [B F T], as Whisper was trained: decades, clipped below the loudest, about -1 to 1."""
         mirrored = F.pad(waveform[:, None], (WINDOW // 2, 0), mode="reflect")
         ended = F.pad(mirrored, (0, WINDOW // 2), mode="reflect" if self.padded else "constant")
-        spectrum = F.conv1d(ended, self.get_buffer("basis"), stride=HOP)
-        real, imaginary = spectrum[..., : (waveform.shape[1] + HOP - 1) // HOP].chunk(2, dim=1)
-        power = F.conv1d(real.square() + imaginary.square(), self.get_buffer("mel"))
+        power = self.power(ended[:, 0])[..., : (waveform.shape[1] + HOP - 1) // HOP]
         decades = torch.log10(power.clamp(min=_FLOOR))
         decades = torch.maximum(decades, decades.amax(dim=(1, 2), keepdim=True) - _RANGE)
         return (decades + 4.0) / 4.0

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from affetto.errors import ConfigError
 from affetto.features.spectral import HOP, RATE, WINDOW, mel_filterbank
-from affetto.learn.encoders.frontend import FRAME_RATE, SpecAugment, dft_basis, frame_times
+from affetto.learn.encoders.frontend import FRAME_RATE, MelPower, SpecAugment, frame_times
 from affetto.learn.layers.conv import every
 from affetto.records import Track
 
@@ -46,18 +46,14 @@ class BoundedLogMel(nn.Module):
         super().__init__()
         self.augment = augment
         self.context = _WINDOW_FRAMES // 2
-        self.register_buffer("basis", dft_basis(_FFT), persistent=False)
-        mel = torch.from_numpy(mel_filterbank(_BANDS, _FFT, RATE, _F_MIN, _F_MAX))
-        self.register_buffer("mel", mel.float()[:, :, None], persistent=False)
+        self.power = MelPower(mel_filterbank(_BANDS, _FFT, RATE, _F_MIN, _F_MAX), _FFT)
 
     def forward(self, waveform: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """waveform: [B N]; mask: [B N] bool. Returns [B F context + T + context + step] and the mask [B T]."""
         short = torch.sym_max(WINDOW - waveform.shape[1], 0)
         waveform, mask = F.pad(torch.where(mask, waveform, 0.0), (0, short)), F.pad(mask, (0, short))
         around = (self.context * HOP, (self.context + _STEP) * HOP)
-        spectrum = F.conv1d(F.pad(_SCALE * waveform[:, None], around), self.get_buffer("basis"), stride=HOP)
-        real, imaginary = spectrum.chunk(2, dim=1)
-        power = F.conv1d(real.square() + imaginary.square(), self.get_buffer("mel"))
+        power = self.power(F.pad(_SCALE * waveform, around))
         decades = torch.log10(power.clamp(min=_POWER_FLOOR))
         loudest = decades.amax(dim=(1, 2), keepdim=True)
         # Augmentation blanks bands with zero, which has to mean silence.
