@@ -299,8 +299,8 @@ def lost(model: Model, against: Model, data: Path) -> list[Result]:
 TRAINED = (
     "Experiment `default` (`affetto train default --set data.root=DIR`): speech, text and face each alone, then their "
     "fusion on clips composed by label. Speech is heard through two frozen layers of Smart Turn v3.2 (Daily, "
-    "BSD-2-Clause; from Whisper tiny, OpenAI, MIT); the text also learnt from the answers of the text part before it, "
-    "which a larger model had taught. See docs/default-model.md."
+    "BSD-2-Clause; from Whisper tiny, OpenAI, MIT); the text also learnt from the answers of a MiniLM (Apache-2.0) "
+    "tuned by LoRA (`affetto train text_lora`). See docs/default-model.md."
 )
 
 if __name__ == "__main__":

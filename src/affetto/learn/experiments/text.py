@@ -26,7 +26,7 @@ _GOEMOTIONS = CorpusConfig("goemotions", "text_goemotions")
 
 
 def text_lora() -> ExperimentConfig:
-    """MiniLM with LoRA in all its linear layers, under 2 % of the weights; about 40 minutes on one core."""
+    """MiniLM with LoRA in all its linear layers, under 2 % of the weights; 16 minutes on two cores in bf16."""
     whole = default()
     return ExperimentConfig(
         name="text_lora",
