@@ -159,6 +159,15 @@ def test_a_manifest_gets_an_experiment_of_its_own(tmp_path):
     assert config.model.tasks[0].labels == tuple(WORDS)
 
 
+@pytest.mark.parametrize("how", [(), ("--adapt", "all"), ("--adapt", "none")])
+def test_a_manifest_of_one_emotion_teaches_nothing(tmp_path, capsys, how):
+    rows = "".join(f"text {i},speaker{i},anger\n" for i in range(6))
+    (tmp_path / "angry.csv").write_text(f"text,speaker,emotion\n{rows}")
+    assert run(tmp_path / "angry.csv", "-o", tmp_path / "run", *how) == 2
+    assert "'anger'" in (message := capsys.readouterr().err)
+    assert "[nothing_to_predict]" in message
+
+
 def test_help_needs_no_torch():
     code = "import sys; from affetto.cli.train import train; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -213,6 +213,9 @@ def test_what_cannot_be_adapted_to_is_refused(tiny_bundle, clips, tmp_path):
     with pytest.raises(DataError) as caught:
         adapt_bundle(tiny_bundle, [replace(clips[0], labels={})], tmp_path / "bundle", name="mine")
     assert caught.value.code == "nothing_to_predict"
+    angry = [replace(clip, labels={"emotion": "anger"}) for clip in clips]
+    with pytest.raises(DataError, match="every clip to adapt to is 'anger'"):
+        adapt_bundle(tiny_bundle, angry, tmp_path / "bundle", name="mine")
     bundle = replace(tiny_bundle, info=tiny_bundle.info.model_copy(update={"tasks": ()}))
     with pytest.raises(ConfigError, match="linear heads"):
         adapt_bundle(bundle, clips, tmp_path / "bundle", name="mine")

@@ -28,7 +28,7 @@ def test_mixup_mixes_media_and_targets_by_one_share():
     mixed = mixup(batch, 0.4)
     values, targets = batch.inputs["speech"].values, batch.targets["emotion"]
     for row in range(8):
-        share, other = solve(mixed.inputs["speech"].values[row], values, row)
+        share, other = solve(row, (mixed.inputs["speech"].values[row], values))
         expected = share * targets[row] + (1 - share) * targets[other]
         torch.testing.assert_close(mixed.targets["emotion"][row], expected, atol=1e-4, rtol=0)
         mask = batch.inputs["speech"].mask
@@ -37,18 +37,22 @@ def test_mixup_mixes_media_and_targets_by_one_share():
     assert not torch.equal(mixed.inputs["speech"].values, values)
 
 
-def solve(mixed, values, row):
-    """The share of `row` and the other row that `mixed` is made of."""
-    best = (float("inf"), 1.0, row)
-    for other in range(len(values)):
-        difference = values[row] - values[other]
-        share = (
-            1.0 if other == row else float((mixed - values[other]) @ difference / (difference @ difference))
-        )
-        error = float((share * values[row] + (1 - share) * values[other] - mixed).norm())
-        best = min(best, (error, share, other))
+def solve(row, *pairs):
+    """The shares of `row` in what was mixed, for (mixed, values) each, and the other row that all are made of.
+
+    Solved together: where a share is nearly 1, that mixture alone does not say which the other row was.
+    """
+    best = (float("inf"), [], row)
+    for other in range(len(pairs[0][1])):
+        shares, error = [], 0.0
+        for mixed, values in pairs:
+            difference = values[row] - values[other]
+            share = (mixed - values[other]) @ difference / (difference @ difference) if other != row else 1.0
+            error += float((share * values[row] + (1 - share) * values[other] - mixed).norm())
+            shares.append(float(share))
+        best = min(best, (error, shares, other))
     assert best[0] < 1e-4
-    return best[1:]
+    return *best[1], best[2]
 
 
 def test_mixup_leaves_rows_of_unlike_labels_and_text_alone():
@@ -85,10 +89,10 @@ def test_tracks_are_mixed_by_a_share_per_modality_and_targets_by_their_mean(seed
     torch.manual_seed(seed)
     mixed, targets = mix_tracks(tracks, batch, 0.5)
     for row in range(5):
-        flat = {name: track.values.flatten(1)[:5] for name, track in tracks.items()}
-        speech, other = solve(mixed["speech"].values[row].flatten(), flat["speech"], row)
-        text, same = solve(mixed["text"].values[row].flatten(), flat["text"], row)
-        assert other == same
+        pairs = [
+            (mixed[name].values[row].flatten(), tracks[name].values.flatten(1)[:5]) for name in mixed
+        ]
+        speech, text, other = solve(row, *pairs)
         share = (speech + text) / 2
         expected = share * torch.eye(6)[row] + (1 - share) * torch.eye(6)[other]
         torch.testing.assert_close(targets["emotion"][row], expected, atol=1e-4, rtol=0)

@@ -34,7 +34,7 @@ def adapted(
     The model's tasks keep all of their labels; labels that no task of its has become new tasks with fresh heads.
     A quarter of the speakers is kept for validation, unless the manifest has splits. Raises DataError
     `manifest_column_missing` without labels, `nothing_to_predict` where the clips bring no modality of the
-    model's.
+    model's, or one label is all that they carry.
     """
     names = dict.fromkeys(task for clip in clips for task in clip.labels)
     if not names:
@@ -50,7 +50,7 @@ def adapted(
             f"{', '.join(model.modalities)}",
         )
     known = {task.name for task in model.tasks}
-    fresh = tuple(task_of(task, clips) for task in names if task not in known)
+    fresh = tuple(task for name in names if (task := task_of(name, clips)).name not in known)
     stage = StageConfig(
         "adapt",
         modalities,  # type: ignore[arg-type]

@@ -32,7 +32,7 @@ def own(
 
     `sizes` maps modalities that come as precomputed features to their values per step.
     Where hardly any clip brings several modalities, the fusion learns from clips composed by label. Raises
-    DataError `manifest_column_missing` when no clip carries a label.
+    DataError `manifest_column_missing` when no clip carries a label, `nothing_to_predict` when all carry the same.
     """
     tasks = tuple(
         task_of(task, clips) for task in dict.fromkeys(task for clip in clips for task in clip.labels)
@@ -74,9 +74,18 @@ def own(
 
 
 def task_of(name: str, clips: Sequence[Clip]) -> TaskConfig:
-    """The task that the clips' labels of that name make: their classes, or numbers."""
+    """The task that the clips' labels of that name make: their classes, or numbers.
+
+    Raises DataError `nothing_to_predict` for a single class, which is no question.
+    """
     labels = [clip.labels[name] for clip in clips if name in clip.labels]
     classes = sorted({label for value in labels for label in _classes(value)})
+    if len(classes) == 1:
+        raise DataError(
+            "nothing_to_predict",
+            f"{name}: every labelled clip is {classes[0]!r}, and a model of them could only repeat it; add clips "
+            "that are something else",
+        )
     kind: TaskKind = "single-label" if classes else "dimension"
     if name == "emotion":
         classes = [emotion for emotion in EMOTIONS if emotion in classes]

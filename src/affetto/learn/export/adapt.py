@@ -129,7 +129,7 @@ def adapt_bundle(
 
     Clips of other splits are held out, to say before and after on, and to calibrate on where there are enough.
     Encoders and the other tasks stay. `leaks` are those that were allowed, in words. Raises DataError
-    `label_unknown`, `nothing_to_predict`, `corpus_unreadable`; ConfigError `config_invalid` for a bundle whose
+    `label_unknown`, `nothing_to_predict` (also for clips of a single emotion), `corpus_unreadable`; ConfigError `config_invalid` for a bundle whose
     heads are not linear; BundleError as `write_bundle_folder`.
     """
     task = bundle.info.task("emotion")
@@ -139,6 +139,12 @@ def adapt_bundle(
             "config_invalid", f"{bundle.path}: only linear heads of the task emotion can be adapted"
         )
     train = read_items(bundle, [clip for clip in clips if clip.split in (None, "train")], task)
+    if len(emotions := {*train.targets}) == 1:
+        raise DataError(
+            "nothing_to_predict",
+            f"every clip to adapt to is {task.labels[emotions.pop()]!r}, so the heads would learn to say nothing "
+            "else; add clips of other emotions",
+        )
     held_out = [clip for clip in clips if clip.split not in (None, "train")]
     test = read_items(bundle, held_out, task) if held_out else None
     heard = answers_of(bundle, train, task)
