@@ -11,7 +11,7 @@ test: .venv/.test
 	$(BIN)/ruff check src tests examples benchmarks
 	$(BIN)/ruff format --check --quiet src tests examples benchmarks
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: .venv/.test
 	$(BIN)/ruff check --fix src tests examples benchmarks

@@ -89,9 +89,7 @@ def test_tracks_are_mixed_by_a_share_per_modality_and_targets_by_their_mean(seed
     torch.manual_seed(seed)
     mixed, targets = mix_tracks(tracks, batch, 0.5)
     for row in range(5):
-        pairs = [
-            (mixed[name].values[row].flatten(), tracks[name].values.flatten(1)[:5]) for name in mixed
-        ]
+        pairs = [(mixed[name].values[row].flatten(), tracks[name].values.flatten(1)[:5]) for name in mixed]
         speech, text, other = solve(row, *pairs)
         share = (speech + text) / 2
         expected = share * torch.eye(6)[row] + (1 - share) * torch.eye(6)[other]

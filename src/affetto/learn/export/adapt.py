@@ -129,8 +129,8 @@ def adapt_bundle(
 
     Clips of other splits are held out, to say before and after on, and to calibrate on where there are enough.
     Encoders and the other tasks stay. `leaks` are those that were allowed, in words. Raises DataError
-    `label_unknown`, `nothing_to_predict` (also for clips of a single emotion), `corpus_unreadable`; ConfigError `config_invalid` for a bundle whose
-    heads are not linear; BundleError as `write_bundle_folder`.
+    `label_unknown`, `corpus_unreadable`, `nothing_to_predict` (also for clips of a single emotion); ConfigError
+    `config_invalid` for a bundle whose heads are not linear; BundleError as `write_bundle_folder`.
     """
     task = bundle.info.task("emotion")
     model = load_model(bundle)
