@@ -93,6 +93,20 @@ def test_a_folder_with_other_files_is_refused(tmp_path):
         pass
 
 
+def test_a_run_that_was_killed_over_its_first_file_is_none(tmp_path):
+    (tmp_path / ".lock").write_text("")
+    (tmp_path / ".config.yaml.77.part").write_text("half")
+    with open_run(tmp_path, CONFIG, resume=True) as run:
+        run.write_tokenizer("{}")
+    assert {entry.name for entry in tmp_path.iterdir()} == {
+        ".lock",
+        "config.yaml",
+        "tokenizer.json",
+        "checkpoints",
+        "predictions",
+    }
+
+
 def test_a_file_in_the_way_is_told(tmp_path):
     (tmp_path / "x").write_text("")
     with pytest.raises(DataError) as error, open_run(tmp_path / "x", CONFIG):

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,8 @@ def open_run(path: str | Path, config: ExperimentConfig, *, resume: bool = False
         _claim(run, config, resume)
         run.checkpoints.mkdir(exist_ok=True)
         run.predictions.mkdir(exist_ok=True)
-        clear_parts(run.checkpoints)
+        for folder in (run.path, run.checkpoints):
+            clear_parts(folder)
         ranks.wait()
         yield run
 
@@ -144,7 +146,7 @@ def open_run(path: str | Path, config: ExperimentConfig, *, resume: bool = False
 def _claim(run: RunFolder, config: ExperimentConfig, resume: bool) -> None:
     stored = run.path / "config.yaml"
     if not any(run.checkpoints.glob("*.ckpt")):
-        if not stored.exists() and any(entry.name != _LOCK for entry in run.path.iterdir()):
+        if not stored.exists() and any(not _ours(entry.name) for entry in run.path.iterdir()):
             raise TrainingError("run_exists", f"{run.path} holds other files and no run; choose another -o")
         # What a run leaves that never came to save anything is of no use to this one.
         run.tokenizer.unlink(missing_ok=True)
@@ -166,6 +168,11 @@ def _claim(run: RunFolder, config: ExperimentConfig, resume: bool) -> None:
             "run_exists",
             f"{run.path} holds a run with other settings ({', '.join(changed)}); choose another -o",
         )
+
+
+def _ours(name: str) -> bool:
+    """Whether a file may stand in a folder that has no config yet: a run was killed that wanted to write one."""
+    return name == _LOCK or fnmatch(name, ".config.yaml.*.part")
 
 
 def _differences(before: str, after: str) -> list[str]:
