@@ -1,11 +1,14 @@
 """The timeline: conversations made of real clips, a stream against a batch, and an hour's time and memory.
 
-    python benchmarks/timeline.py --data DIR [--people reserved|training] [--only changes equality speed]
+    python benchmarks/timeline.py --data DIR [--people reserved|training] [--only changes whole equality speed]
 
 *changes*: conversations of clips that differ in emotion, of people whom the bundle has never heard. A change of
 emotion is found when a span of the timeline begins within a second of it; each answers for one. The emotion
 diarisation error rate is the share of the time of a turn, its pauses included, to which another emotion than
 its own, or none, was given (after Wang et al. 2023, "Speech Emotion Diarization").
+
+*whole*: the one answer to a whole recording, of 20 s in one emotion, and of 38 s of which 24 are in one and
+the rest in two others: how often it is that emotion, all seven allowed.
 
 *equality*: random chunkings of clips and of one recording of twelve minutes, words included, against the whole.
 
@@ -55,14 +58,17 @@ def conversation(clips: Sequence[Clip], rng: np.random.Generator) -> tuple[np.nd
         emotion = str(rng.choice([e for e in EMOTIONS if e != before and _of(clips, e)]))
         start = at
         for _ in range(int(rng.integers(1, 4))):
-            chosen = _of(clips, emotion)
-            samples = trimmed(decode_audio(str(chosen[rng.integers(len(chosen))].speech)))
-            pause = np.zeros(int(rng.uniform(0.2, 0.8) * RATE), np.float32)
-            pieces += [samples, pause]
-            at += len(samples) + len(pause)
+            pieces.append(said(_of(clips, emotion), rng))
+            at += len(pieces[-1])
         truth.append((start / RATE, at / RATE, emotion))
         before = emotion
     return np.concatenate(pieces), truth
+
+
+def said(clips: Sequence[Clip], rng: np.random.Generator) -> np.ndarray:
+    """One of the clips, and a pause of 0.2 to 0.8 s."""
+    samples = trimmed(decode_audio(str(clips[rng.integers(len(clips))].speech)))
+    return np.concatenate([samples, np.zeros(int(rng.uniform(0.2, 0.8) * RATE), np.float32)])
 
 
 def _of(clips: Sequence[Clip], emotion: str) -> list[Clip]:
@@ -128,6 +134,34 @@ def diarisation(answer: Prediction, truth: Truth) -> tuple[float, float]:
         [next((str(s.emotion) for s in answer.spans if s.start <= t < s.end), "None") for t in times]
     )
     return float((expected != given).sum()) * 0.01, len(times) * 0.01
+
+
+# --- whole ---------------------------------------------------------------------------------------------------
+
+
+def whole(predictor: Predictor, by_person: dict[str, list[Clip]], seeds: int) -> dict[str, float]:
+    """The share of recordings of everyone whose answer is the emotion that all, or most, of their time is in."""
+    found = {"one emotion": 0, "most of the time": 0}
+    for person, clips in sorted(by_person.items()):
+        for seed in range(seeds):
+            rng = np.random.default_rng([seed, *person.encode()])
+            emotions = [emotion for emotion in EMOTIONS if _of(clips, emotion)]
+            main, second, third = (str(name) for name in rng.permutation(emotions)[:3])
+            plans = ([(main, 20)], [(main, 12), (second, 8), (main, 12), (third, 6)])
+            for name, plan in zip(found, plans, strict=True):
+                turns = [turn(_of(clips, emotion), seconds, rng) for emotion, seconds in plan]
+                shares = predictor.predict(speech=np.concatenate(turns)).probabilities
+                found[name] += max(shares, key=lambda emotion: shares[emotion]) == main
+    recordings = len(by_person) * seeds
+    return {"recordings": recordings, **{name: hits / recordings for name, hits in found.items()}}
+
+
+def turn(clips: Sequence[Clip], seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """Clips, each with a pause behind it, until they last as long."""
+    pieces = [said(clips, rng)]
+    while sum(map(len, pieces)) < seconds * RATE:
+        pieces.append(said(clips, rng))
+    return np.concatenate(pieces)
 
 
 # --- equality -------------------------------------------------------------------------------------------------
@@ -240,7 +274,7 @@ def main() -> None:
     parser.add_argument("--bundle")
     parser.add_argument("--precision")
     parser.add_argument("--people", choices=("reserved", "training"), default="reserved")
-    parser.add_argument("--only", nargs="+", choices=("changes", "equality", "speed"))
+    parser.add_argument("--only", nargs="+", choices=("changes", "whole", "equality", "speed"))
     parser.add_argument("--seeds", type=int, default=10, help="conversations of each person")
     parser.add_argument("--chunkings", type=int, default=200, help="of each clip")
     parser.add_argument("--minutes", type=int, default=60)
@@ -249,9 +283,11 @@ def main() -> None:
     predictor = affetto.load(options.bundle, precision=options.precision)
     by_person = people(options.data, predictor, options.people)
     found = {}
-    for name in options.only or ("changes", "equality", "speed"):
+    for name in options.only or ("changes", "whole", "equality", "speed"):
         if name == "changes":
             found[name] = changes(predictor, by_person, options.seeds)
+        elif name == "whole":
+            found[name] = whole(predictor, by_person, options.seeds)
         elif name == "equality":
             found[name] = equality(predictor, by_person, options.chunkings)
         else:

@@ -34,7 +34,7 @@ class Voice(BaseModel, frozen=True, extra="forbid"):
 class SpeechPart(BaseModel, frozen=True, extra="forbid"):
     """The speech part takes a waveform [B N] at `rate` Hz; its Track [B T width] has `clock` frames/s.
 
-    A recording is answered in windows of `window_seconds`, a step of its timeline by the `timeline_seconds`
+    A recording of up to `window_seconds` is answered as one, a step of a timeline by the `timeline_seconds`
     around it: about the length of the clips that the part was trained on. Of what is no speech before and
     after, `margin_seconds` are left; None leaves all. What is no `voice` is not answered; None asks no one.
     """

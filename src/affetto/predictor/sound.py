@@ -13,6 +13,7 @@ from affetto.align.clock import RATE, frames_within, to_samples
 _FRAME = RATE // activity.FRAME_RATE  # samples
 _SPEECH = 0.5  # probability from which a frame is speech
 _PAUSE = 0.2  # seconds without speech that end an utterance
+_BREATH = 0.1  # seconds without speech in which a recording may be cut
 _SHORTEST = 0.8  # seconds of an utterance at least, where its window has them
 
 
@@ -43,6 +44,16 @@ class Sound:
     def speech_seconds(self, start: int, end: int) -> float:
         """Seconds of speech between two samples."""
         return int(self._speech(start, end).sum()) / activity.FRAME_RATE
+
+    def pause(self, start: int, end: int) -> int:
+        """The middle of the longest pause between two samples; `end` where nobody pauses."""
+        quiet = np.concatenate([[False], ~self._speech(start, end), [False]])
+        pauses = np.flatnonzero(np.diff(quiet)).reshape(-1, 2)  # first frame, and the one after the last
+        lengths = pauses[:, 1] - pauses[:, 0]
+        if lengths.max(initial=0) < _BREATH * activity.FRAME_RATE:
+            return end
+        middle = int(pauses[lengths.argmax()].sum()) // 2
+        return (self._frames(start, end)[0] + middle) * _FRAME + to_samples(activity.FIRST_FRAME)
 
     def speech_share(self, start: int, end: int) -> float:
         """The share of the frames between two samples that is speech."""

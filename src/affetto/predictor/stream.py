@@ -4,9 +4,10 @@ Everything that is answered goes through a `Session`, whole files too: a stream 
 they are one thing. What it computes depends on samples and words alone, never on how they were cut into
 chunks.
 
-*The answer* is that of the bundle's window where the recording fits into one; a longer one is cut into
-windows, one after the other, and answered by their mean log-probability weighted by the seconds that are
-speech. (Normalised, that is the softmax of the mean logits, so logits are what is averaged.)
+*The answer* is that of the bundle's window where the recording fits into one; a longer one is cut at its pauses
+into windows of two to four seconds, which mostly hold one mood as the training clips do, and answered by their mean
+log-probability weighted by the seconds that are speech. (Normalised, that is the softmax of the mean logits, so
+logits are what is averaged.)
 
 *The timeline* has a step every `HOP` seconds, judged by the `timeline_seconds` around it, of its speech by
 what lies between the nearest pauses: a mood changes where a breath is drawn. A step in which nobody speaks, no
@@ -43,6 +44,8 @@ from affetto.timeline.steps import LOW_CONFIDENCE, NO_SPEECH, Steps
 
 #: Seconds of speech below which a recording, or a window of the timeline, holds none.
 LEAST_SPEECH = 0.15
+#: Seconds of a window at most, where the recording is longer than the bundle's; it is cut in the second half of them.
+_LONGEST_WINDOW = 4.0
 #: A step is spoken when at least this share of it is.
 _LEAST_SHARE = 0.1
 _EDGE = 0.03  # seconds kept on either side of an utterance, where the part does not say: soft edges of words
@@ -75,8 +78,10 @@ class Session:
         self._timeline = timeline and bool(answers.labels)
         self._steps = Steps(answers.labels, answers.views, HOP)
         self._margin = self._part.margin_seconds if self._part else None
-        self._window = int(self._part.window_seconds * RATE) if self._part else 0
+        self._whole = int(self._part.window_seconds * RATE) if self._part else 0
+        self._window = min(to_samples(_LONGEST_WINDOW), self._whole)
         self._windows = _Mean()
+        self._answered = 0  # samples that lie in windows
         self._used: set[str] = set()
         self._finished = False
         self._threads: ThreadPoolExecutor | None = None
@@ -117,7 +122,7 @@ class Session:
         if self._sound.count and self._evidence.end_at(self._sound.count):
             self._warnings.append("words_after_end")
         self._close_windows()
-        in_one_window = self._windows.count == 0
+        in_one_window = self._answered == 0
         outputs, refused = self._answer()
         if self._timeline:
             if in_one_window and self._spread_text():
@@ -136,32 +141,32 @@ class Session:
     def _close_windows(self) -> None:
         """Answer every window that can no longer be the last one."""
         while self._part is not None:
-            start = self._windows.count * self._window
+            start, last = self._answered, self._answered + self._window
+            # While more may come, no window closes before words have had the time to be recognised.
+            wanted = self._window if start and self._finished else self._whole
             # A remainder shorter than the model needs joins the window before it.
-            enough = start + self._window + int(self._part.min_seconds * RATE)
-            if self._sound.count < enough or not self._sound.settled(start + self._window):
+            enough = start + wanted + int(self._part.min_seconds * RATE)
+            if self._sound.count < enough or not self._sound.settled(last):
                 return
-            self._answer_window(
-                start, start + self._window, self._evidence.window(start, start + self._window)
-            )
+            end = self._sound.pause(last - self._window // 2, last)
+            self._answer_window(start, end, self._evidence.window(start, end))
 
     def _answer_window(self, start: int, end: int, beside: dict[str, Track]) -> None:
+        self._answered = end
         seconds = self._sound.speech_seconds(start, end)
         speech = None
         if seconds >= LEAST_SPEECH:
             speech = self._voice(self._speech(*self._sound.spoken(start, end, self._margin)))
-        if speech is None:
-            self._windows.skip()
-        else:
+        if speech is not None:
             tracks = {**beside, "speech": speech}
             self._used |= {*tracks}
             self._windows.add(self._parts.fuse(tracks), seconds)
 
     def _answer(self) -> tuple[Outputs, str | None]:
         """What the whole recording says, and a reason not to answer, if any."""
-        start = self._windows.count * self._window
+        start = self._answered
         if self._part is not None and self._sound.count:
-            alone = self._windows.count == 0
+            alone = start == 0
             beside = self._evidence.whole() if alone else self._evidence.window(start, self._sound.count)
             self._answer_window(start, self._sound.count, beside)
         if self._windows.weight:
@@ -285,7 +290,7 @@ class Session:
     # --- what comes in ---
 
     def _take(self, words: Sequence[Word], faces: Faces) -> None:
-        answered = self._windows.count * self._window
+        answered = self._answered
         if len(self._steps):
             answered = max(answered, self._grid.closes(len(self._steps) - 1))
         if any(middle(word) < answered for word in words) and "words_late" not in self._warnings:
@@ -297,7 +302,7 @@ class Session:
 
     def _forget(self) -> None:
         """Let go of sound and faces that no window will ask for again."""
-        needed = self._windows.count * self._window
+        needed = self._answered
         if self._timeline:
             needed = min(needed, len(self._steps) * self._grid.hop_samples - self._grid.margin)
         self._sound.forget(needed)
@@ -332,18 +337,13 @@ class _Mean:
     """The weighted mean of the windows' outputs."""
 
     def __init__(self) -> None:
-        self.count = 0
         self.weight = 0.0
         self._sum: Outputs = {}
 
     def add(self, outputs: Outputs, weight: float) -> None:
-        self.count += 1
         self.weight += weight
         for name, value in outputs.items():
             self._sum[name] = self._sum.get(name, np.zeros_like(value)) + weight * value
-
-    def skip(self) -> None:
-        self.count += 1
 
     def mean(self) -> Outputs:
         return {name: value / self.weight for name, value in self._sum.items()}
