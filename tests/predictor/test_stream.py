@@ -253,6 +253,20 @@ def test_words_that_come_later_change_no_window_that_is_answered(plain: Predicto
     assert whole.probabilities != plain.predict(speech=long, words=late).probabilities
 
 
+def test_words_have_time_to_be_recognised(variant: Callable[..., Bundle], plain_bundle: Bundle) -> None:
+    parts = plain_bundle.info.parts.model_dump()
+    parts["speech"]["window_seconds"] = 8.0
+    predictor = Predictor(variant(parts=parts))
+    samples, words = voice(10.5, ANGER), [Word("gloomy", 6.0, 7.0)]
+    session = predictor.stream(timeline=False)
+    session.feed(samples[: 10 * RATE])
+    session.feed(samples[10 * RATE :], words)  # three seconds late
+    answer = session.finish()
+    assert answer.warnings == ()
+    assert answer.probabilities == predictor.predict(speech=samples, words=words).probabilities
+    assert answer.probabilities["sadness"] > predictor.predict(speech=samples).probabilities["sadness"]
+
+
 def test_words_after_the_end_do_not_count(plain: Predictor) -> None:
     samples = voice(1.5, ANGER)
     words = [Word("hm", 0.2, 0.5), Word("happy", 600.0, 601.0)]
